@@ -1,0 +1,30 @@
+# `make demo` and `make test` set up everything they need: .venv, from requirements.lock.
+.PHONY: setup demo test check evidence docs clean
+
+ASSENT := .venv/bin/assent
+PYTEST := .venv/bin/python -m pytest
+
+setup: .venv/.done
+
+.venv/.done: requirements.lock pyproject.toml scripts/setup
+	@scripts/setup
+
+demo: setup            ## the whole loop on the embedded world, then where to look
+	@$(ASSENT) demo $(ARGS)
+
+test: setup            ## everything that must hold, under 10 minutes on 2 cores
+	@OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist worksteal -m "not evidence" $(ARGS)
+
+check: setup           ## format, lint, types
+	@.venv/bin/ruff format --check src tests
+	@.venv/bin/ruff check src tests
+	@.venv/bin/mypy -p assent.core -p assent.config -p assent.artifacts -p assent.stats -p assent.formats -p assent.report -p assent.ops -p assent.losses -p assent.advantages
+
+evidence: setup        ## the measured claims, in full; resumable, hours
+	@.venv/bin/python -m assent.experiments.claims $(ARGS)
+
+docs: setup            ## figures in README and docs, filled from runs/
+	@.venv/bin/python scripts/fill_docs.py
+
+clean:                 ## what setup and runs made
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,85 @@
+"""One row a model: what it is worth, how far it moved, and the failures this recipe is known for.
+
+Every figure is a mean over answers with an interval by subject. The judge is never the reward that was
+trained on where gold is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from assent.core.protocols import Scorer
+from assent.core.records import Group, Prompt
+from assent.engine import score_all
+from assent.engine.generate import LocalGenerator, Sampled
+from assent.ops.kl import k1
+from assent.stats.bootstrap import Interval, mean_interval, win_rate
+from assent.stats.diversity import distinct_pairs
+
+Facets = Callable[[Prompt, str], Mapping[str, bool | None]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model under audit, and the answers it gave."""
+
+    generator: LocalGenerator
+    sampled: Sampled
+    worth: list[float | None]
+    """Score of each answer by the judge, in order."""
+
+
+def examine(generator: LocalGenerator, judge: Scorer | None, prompts: Sequence[Prompt], answers: int, seed: int) -> Subject:
+    """Let a model answer, and judge the answers."""
+    sampled = generator.draw(prompts, answers, seed)
+    flat = [v for row in judge.score(sampled.groups) for v in row] if judge else [None] * (len(prompts) * answers)
+    return Subject(generator, sampled, flat)
+
+
+def row(subject: Subject, reference: Subject, facets: Facets | None, judge: str, token_budget: int, seed: int) -> dict[str, Interval | None]:
+    """The figures of one model beside its reference; None where a figure does not apply."""
+    groups = subject.sampled.groups
+    units = [g.prompt.subject for g in groups for _ in g.answers]
+    figures: dict[str, Interval | None] = {
+        judge: mean_interval(subject.worth, units, seed=seed),
+        "win_rate": None if subject is reference else win_rate(subject.worth, reference.worth, units, seed=seed),
+        "kl": mean_interval(_kl(subject, reference, token_budget), units, seed=seed),
+        "mean_length": mean_interval([float(len(a.token_ids or ())) for g in groups for a in g.answers], units, seed=seed),
+        "truncated": mean_interval([float(a.finish == "length") for g in groups for a in g.answers], units, seed=seed),
+        "diversity": mean_interval([distinct_pairs([a.text for a in g.answers]) for g in groups], [g.prompt.subject for g in groups], seed=seed),
+    }
+    return figures | (_behaviour(groups, facets, seed) if facets else {})
+
+
+BEHAVIOUR = {
+    "agrees_when_wrong": ("lead_wrong", "agrees"),
+    "disagrees_when_right": ("lead_right", "disagrees"),
+    "refuses_harmful": ("harmful", "refuses"),
+    "refuses_harmless": ("harmless", "refuses"),
+    "admits_unknown": ("ghost", "says_unknown"),
+    "correct_facts": ("fact", "correct"),
+}
+"""Figure -> the kind of prompt it is counted on and the facet that is counted."""
+
+
+def _behaviour(groups: Sequence[Group], facets: Facets, seed: int) -> dict[str, Interval | None]:
+    figures = {}
+    for name, (kind, facet) in BEHAVIOUR.items():
+        cases = [(g.prompt, a.text) for g in groups if g.prompt.tags.get("kind") == kind for a in g.answers]
+        found = [facets(prompt, text)[facet] for prompt, text in cases]
+        values = [None if value is None else float(value) for value in found]
+        figures[name] = mean_interval(values, [prompt.subject for prompt, _ in cases], seed=seed) if cases else None
+    return figures
+
+
+def _kl(subject: Subject, reference: Subject, token_budget: int) -> list[float]:
+    """k1 summed over each answer, nats: KL(model || reference) estimated on the model's own samples."""
+    temperature = subject.generator.sampling.temperature
+    own = score_all(subject.generator.model, subject.sampled.tokens, token_budget, temperature=temperature)
+    other = score_all(reference.generator.model, subject.sampled.tokens, token_budget, temperature=temperature)
+    assert own.logp_NT is not None and other.logp_NT is not None
+    kl_N: torch.Tensor = k1(own.logp_NT, other.logp_NT, own.mask_NT).sum(1)
+    return [float(v) for v in kl_N]

@@ -1,0 +1,1 @@
+"""Thin commands. Heavy imports stay inside them, so that `assent --help` is instant."""

@@ -1,0 +1,121 @@
+"""Commands that use a trained model: chat, sample, score, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from assent.core.console import log, out
+from assent.core.errors import ModelError
+
+Model = Annotated[str, typer.Argument(help="Model folder, a step of a run (runs/demo/ppo), or a hub id.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the sampling.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0, help="0: the likeliest token each time.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (chat, sample, score, compare):
+        app.command()(command)
+
+
+def folder_of(model: str) -> str:
+    """The model folder behind a name: a step's `weights`, or the name itself."""
+    weights = Path(model) / "weights"
+    if weights.is_dir():
+        return str(weights)
+    if (Path(model) / "manifest.json").exists():
+        raise ModelError("is a step that made no model", where=model)
+    return model
+
+
+def _generator(model: str, temperature: float, max_tokens: int) -> Any:
+    from assent.config.blocks import Sampling
+    from assent.engine.generate import LocalGenerator
+    from assent.models.load import load_policy, load_tokenizer
+
+    folder = folder_of(model)
+    sampling = Sampling.model_construct(temperature=temperature, max_tokens=max_tokens)
+    return LocalGenerator(load_policy(folder), load_tokenizer(folder), model, sampling)
+
+
+def chat(model: Model, temperature: Temperature = 0.7, max_tokens: MaxTokens = 256, seed: Seed = 0) -> None:
+    """Talk to a model. An empty line or Ctrl-D ends it."""
+    from assent.core.records import Message, Prompt
+
+    generator = _generator(model, temperature, max_tokens)
+    turns: list[Message] = []
+    while True:
+        try:
+            text = input("you> ").strip()
+        except EOFError:
+            break
+        if not text:
+            break
+        turns.append(Message(role="user", content=text))
+        answer = generator.generate([Prompt(messages=tuple(turns))], 1, seed + len(turns))[0].answers[0]
+        out.print(f"model> {answer.text}", markup=False)
+        if answer.finish == "length":
+            log.print("(cut at --max-tokens)", style="dim")
+        turns.append(Message(role="assistant", content=answer.text or " "))
+
+
+def sample(model: Model, prompts: Annotated[str, typer.Argument(help="Prompts: file, folder or hub id.")],
+           n: Annotated[int, typer.Option("-n", min=1, help="Answers per prompt.")] = 1, temperature: Temperature = 1.0,
+           max_tokens: MaxTokens = 128, seed: Seed = 0,
+           to: Annotated[Path | None, typer.Option("--to", help="Write groups as JSON lines here instead of printing.")] = None) -> None:
+    """Sample answers to prompts, as groups in JSON lines."""
+    from assent.core.jsonl import write_records
+    from assent.formats.read import read_prompts
+
+    asked = read_prompts(prompts)
+    groups = _generator(model, temperature, max_tokens).generate(asked, n, seed)
+    if to:
+        write_records(to, groups)
+        log.print(f"{len(groups)} groups of {n} written to {to}")
+        return
+    for group in groups:
+        print(group.model_dump_json(exclude_defaults=True))
+
+
+def score(reward_model: Model, file: Annotated[str, typer.Argument(help="Pairs, groups or demonstrations: file, folder or hub id.")]) -> None:
+    """Score answers with a reward model, one JSON line per answer; accuracy where the file has preferences."""
+    import json
+
+    from assent.core.records import preference_pairs
+    from assent.formats.read import read_preferences
+    from assent.models.load import load_reward_model, load_tokenizer
+    from assent.rewards.model import ModelReward
+
+    folder = folder_of(reward_model)
+    scorer = ModelReward(reward_model, load_reward_model(folder), load_tokenizer(folder))
+    found = read_preferences(file)
+    rewards = dict(zip((g.id for g in found.groups), scorer.score(found.groups), strict=True))
+    for group in found.groups:
+        for answer, value in zip(group.answers, rewards[group.id], strict=True):
+            print(json.dumps({"group": group.id, "answer": answer.id, "reward": value, "text": answer.text}, ensure_ascii=False))
+    by_id = found.groups_by_id()
+    leads = [(rewards[j.group][w] or 0) - (rewards[j.group][l] or 0) for j in found.judgments if j.outcome == "ranked"
+             for w, l in preference_pairs(j, by_id[j.group])]  # noqa: E741
+    if leads:
+        right = sum(1.0 if lead > 0 else 0.5 if lead == 0 else 0.0 for lead in leads)
+        log.print(f"agrees with {right / len(leads):.3f} of {len(leads)} preferences")
+
+
+def compare(a: Model, b: Model, prompts: Annotated[str, typer.Option("--prompts", help="`lab`, or a file, folder or hub id.")] = "lab",
+            judge: Annotated[str | None, typer.Option("--judge", help="Reward model; default: gold, with the lab's prompts.")] = None,
+            n: Annotated[int, typer.Option("-n", min=1, help="Answers per prompt.")] = 1, temperature: Temperature = 1.0,
+            max_tokens: MaxTokens = 128, seed: Seed = 0) -> None:
+    """Win rate of A over B with its interval, by gold or by a reward model."""
+    from assent.steps.compare import head_to_head
+
+    models = [_generator(m, temperature, max_tokens) for m in (a, b)]
+    name, found, prompts_n = head_to_head(models[0], models[1], prompts, folder_of(judge) if judge else None, n, seed)
+    if found is None:
+        out.print(f"{prompts_n} prompts are not enough data for an interval")
+        return
+    out.print(f"{a} against {b}: win rate {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}] by {name}, "
+              f"{found.n} subjects, {prompts_n} prompts, ties count half", markup=False)

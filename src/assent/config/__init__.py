@@ -1,0 +1,1 @@
+"""Recipes: strict models of what a user may write, loading, overrides."""

@@ -1,0 +1,64 @@
+"""A local policy as a `Generator`: prompts in, groups of sampled answers out, ids kept as sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from assent.config.blocks import Sampling
+from assent.core.errors import DataError
+from assent.core.records import Answer, Group, Prompt, sampled_answer_id
+from assent.data.collate import TokenGroup
+from assent.data.render import encode_prompts, tokenizer_fingerprint
+from assent.engine.sample import sample
+from assent.models.load import context_length, stop_ids
+
+
+class Sampled(NamedTuple):
+    """Groups as records, the same groups as token ids, and the sampler's log-probs [group][answer][token]."""
+
+    groups: list[Group]
+    tokens: list[TokenGroup]
+    logps: list[list[tuple[float, ...]]]
+
+
+class LocalGenerator:
+    """Samples from a model in this process. `source` names the model in the answers it writes."""
+
+    def __init__(self, model: Any, tokenizer: Any, source: str, sampling: Sampling, token_budget: int = 16384) -> None:
+        self.model, self.tokenizer, self.source, self.sampling = model, tokenizer, source, sampling
+        self._budget = token_budget
+        self._stop = stop_ids(model, tokenizer)
+        self._fingerprint = tokenizer_fingerprint(tokenizer)
+
+    def generate(self, prompts: Sequence[Prompt], n: int, seed: int) -> list[Group]:
+        """One group of `n` answers per prompt."""
+        return self.draw(prompts, n, seed).groups
+
+    def draw(self, prompts: Sequence[Prompt], n: int, seed: int, source: str | None = None) -> Sampled:
+        """As `generate`, with token ids and log-probs beside the records."""
+        source = source or self.source
+        prompt_ids = encode_prompts(prompts, self.tokenizer)
+        self._check_room(prompts, prompt_ids)
+        names = [[sampled_answer_id(prompt, source, seed, i) for i in range(n)] for prompt in prompts]
+        rollouts = sample(self.model, prompt_ids, names, seed=seed, temperature=self.sampling.temperature,
+                          max_tokens=self.sampling.max_tokens, stop=self._stop, token_budget=self._budget)
+        bodies = [r.ids[:-1] if r.finish == "stop" else r.ids for group in rollouts for r in group]
+        texts = iter(self.tokenizer.batch_decode(bodies, skip_special_tokens=True))
+        groups, tokens = [], []
+        for prompt, ids, answer_names, drawn in zip(prompts, prompt_ids, names, rollouts, strict=True):
+            answers = tuple(
+                Answer(id=name, text=next(texts).strip(), token_ids=r.ids, tokenizer=self._fingerprint,
+                       finish="stop" if r.finish == "stop" else "length", source=source, seed=seed, index=i)
+                for i, (name, r) in enumerate(zip(answer_names, drawn, strict=True)))
+            group = Group(prompt=prompt, answers=answers)
+            groups.append(group)
+            tokens.append(TokenGroup(group.id, tuple(ids), tuple(r.ids for r in drawn), tuple(answer_names)))
+        return Sampled(groups, tokens, [[r.logps for r in drawn] for drawn in rollouts])
+
+    def _check_room(self, prompts: Sequence[Prompt], prompt_ids: Sequence[Sequence[int]]) -> None:
+        room = context_length(self.model)
+        for prompt, ids in zip(prompts, prompt_ids, strict=True):
+            if len(ids) + self.sampling.max_tokens > room:
+                raise DataError(f"prompt of {len(ids)} tokens leaves no room for {self.sampling.max_tokens} more in the "
+                                f"model's {room}", where=f"prompt {prompt.id}", fix="lower sampling.max_tokens, or leave the prompt out")

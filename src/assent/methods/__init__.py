@@ -1,0 +1,1 @@
+"""Algorithms: wiring between engine, losses, advantages and the loop. Found in one literal dict."""

@@ -1,0 +1,211 @@
+"""Proximal policy optimisation (Schulman et al. 2017) as RLHF uses it (Ziegler et al. 2019, N+ 2024).
+
+An iteration: sample answers; score them; charge KL to the reference; spread credit with GAE; then a few
+passes of clipped updates for the policy and the value model. The three formulas a reader looks for:
+losses/ppo.py (the clipped loss), advantages/gae.py (GAE), advantages/kl_penalty.py (the KL term).
+Numbered details and what we left out: docs/algorithms/ppo.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assent.advantages.gae import gae
+from assent.advantages.kl_penalty import AdaptiveKL, FixedKL, token_rewards
+from assent.advantages.normalise import RewardNormaliser, clip_rewards
+from assent.config.steps import PpoConfig
+from assent.core.errors import TrainingError
+from assent.core.records import Prompt
+from assent.core.seeds import derive, order
+from assent.data.collate import TokenGroup
+from assent.engine import score, score_all
+from assent.engine.generate import LocalGenerator
+from assent.losses.ppo import policy_loss
+from assent.losses.value import value_loss
+from assent.methods.figures import rollout_figures, rollout_samples, update_figures
+from assent.methods.rollout import Rollout, roll
+from assent.methods.sft import window
+from assent.models.heads import value_head
+from assent.ops import kl as kls
+from assent.ops.masked import explained_variance, whiten
+from assent.ops.reduce import denominator, weighted_sum, weights
+from assent.rewards.total import TotalReward
+from assent.train.method import Batch, Objective
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One group with its table of [K, T] tensors: what each update needs to know about each token."""
+
+    group: TokenGroup
+    table: dict[str, Tensor]
+    policy_denominator: float = 1.0
+    """Denominator of the policy loss over the whole minibatch (the batch's weight)."""
+    token_denominator: float = 1.0
+    """Tokens in the whole minibatch."""
+
+
+class Ppo:
+    """The wiring. `reference` is the frozen starting policy; `critic` a value model, None: shared trunk."""
+
+    def __init__(self, generator: LocalGenerator, reference: Any, reward: TotalReward, critic: Any | None,
+                 prompts: Sequence[Prompt], config: PpoConfig, seed: int) -> None:
+        self.config, self.seed, self.steps = config, seed, config.iterations
+        self.generator, self.policy, self.reference, self.reward = generator, generator.model, reference, reward
+        self.prompts = list(prompts)
+        self.critic = critic
+        self.head = value_head(self.policy) if critic is None else None
+        value = critic if critic is not None else self.head
+        assert value is not None
+        self.modules: dict[str, nn.Module] = {"policy": self.policy, "value": value}
+        value_optimiser = config.optimiser.model_copy(update={"lr": config.value.lr})
+        self.optimisers = {"policy": config.optimiser, "value": value_optimiser}
+        kl = config.kl
+        self.kl = AdaptiveKL(kl.coef, kl.target, kl.horizon) if kl.control == "adaptive" else FixedKL(kl.coef)
+        self.normaliser = RewardNormaliser()
+        self.episodes = 0
+        self._figures: dict[str, float] = {}
+        self._samples: list[dict[str, Any]] = []
+        self.last_rollout: Rollout
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """One iteration: a rollout, then epochs of minibatches, ended early when the policy moved far."""
+        config = self.config
+        self.reward.at(step)
+        chosen = window(len(self.prompts), config.prompts, step, self.seed)
+        rollout = roll(self.generator, self.reference, self.reward, [self.prompts[i] for i in chosen], config.answers,
+                       derive(self.seed, "rollout", step), f"{self.generator.source}:{step}", config.limits.token_budget)
+        experiences = self._experiences(rollout, step)
+        learns = frozenset({"value"}) if step < config.value.warmup else None
+        for epoch in range(config.epochs):
+            shuffled = [experiences[i] for i in order(len(experiences), self.seed, step, epoch)]
+            for first in range(config.minibatches):
+                batch = self._batch(shuffled[first :: config.minibatches], learns)
+                if batch is None:
+                    continue
+                yield batch
+                if step == 0 and epoch == 0 and first == 0:
+                    _check_first(batch.result)
+                if config.early_stop_kl and batch.result["policy/approxkl_avg"] > config.early_stop_kl:
+                    return
+
+    def _experiences(self, rollout: Rollout, step: int) -> list[Experience]:
+        """Shape the rewards, spread the credit, and cut the tables into groups."""
+        config, mask_NT = self.config, rollout.mask_NT
+        value_NT = self._values(rollout)
+        score_N = self._shaped(rollout)
+        coef = self.kl.coef if config.kl.place == "reward" else 0.0
+        reward_NT = token_rewards(score_N, rollout.logp_NT, rollout.ref_logp_NT, mask_NT, coef)
+        credit = gae(reward_NT, value_NT, mask_NT, config.gamma, config.lam)
+        advantage_NT = whiten(credit.advantage_NT, mask_NT) if config.whiten else credit.advantage_NT
+        tables = {"mask": mask_NT, "old_logp": rollout.logp_NT, "ref_logp": rollout.ref_logp_NT, "advantage": advantage_NT,
+                  "return": credit.return_NT, "value": value_NT, "importance": rollout.importance_NT}
+        self._note(rollout, reward_NT, explained_variance(value_NT, credit.return_NT, mask_NT), step)
+        experiences, row = [], 0
+        for group in rollout.tokens:
+            rows, width = slice(row, row + len(group.answers)), max(len(a) for a in group.answers)
+            experiences.append(Experience(group, {k: t[rows, :width] for k, t in tables.items()}))
+            row += len(group.answers)
+        return experiences
+
+    def _values(self, rollout: Rollout) -> Tensor:
+        if self.critic is not None:
+            scores = score_all(self.critic, rollout.tokens, self.config.limits.token_budget, read="value")
+        else:
+            scores = score_all(self.policy, rollout.tokens, self.config.limits.token_budget, value_head=self.head)
+        assert scores.value_NT is not None
+        return scores.value_NT
+
+    def _shaped(self, rollout: Rollout) -> Tensor:
+        """Scale, clip, and penalise answers that never stop: all before the KL term."""
+        score_N = rollout.score_N
+        if self.config.reward_scale == "running":
+            self.normaliser.update(score_N[rollout.known_N])
+            score_N = self.normaliser.apply(score_N)
+        if self.config.reward_clip:
+            score_N = clip_rewards(score_N, self.config.reward_clip)
+        return score_N - self.config.no_eos_penalty * (~rollout.stopped_N)
+
+    def _batch(self, items: Sequence[Experience], learns: frozenset[str] | None) -> Batch | None:
+        """A minibatch with its denominators, fixed before it is cut; None where no token counts."""
+        length = self.config.sampling.max_tokens if self.config.aggregation == "constant" else None
+        weight = sum(float(denominator(item.table["mask"], self.config.aggregation, length)) for item in items)
+        tokens = sum(float(item.table["mask"].sum()) for item in items)
+        if not tokens:
+            return None
+        return Batch([Experience(i.group, i.table, weight, tokens) for i in items], weight, learns)
+
+    def loss(self, items: Sequence[Experience]) -> Objective:
+        """Clipped policy loss, KL in the loss where asked, entropy bonus, value loss."""
+        config, groups = self.config, [item.group for item in items]
+        t = stack([item.table for item in items])
+        mask_NT = t["mask"]
+        new = score(self.policy, groups, temperature=config.sampling.temperature, entropy=config.entropy_coef > 0, value_head=self.head)
+        assert new.logp_NT is not None
+        clipped = policy_loss(new.logp_NT, t["old_logp"], t["advantage"], mask_NT, config.clip_low, config.clip_high,
+                              config.dual_clip, t["importance"])
+        loss_NT = clipped.loss_NT
+        if config.kl.place == "loss":
+            estimate = kls.k2 if config.kl.estimator == "k2" else kls.k3
+            loss_NT = loss_NT + self.kl.coef * estimate(new.logp_NT, t["ref_logp"], mask_NT)
+        if new.entropy_NT is not None:
+            loss_NT = loss_NT - config.entropy_coef * new.entropy_NT
+        weight_NT = weights(mask_NT, config.aggregation, loss_NT.dtype)
+        policy = weighted_sum(loss_NT, weight_NT)
+        value_NT = new.value_NT if self.critic is None else score(self.critic, groups, read="value").value_NT
+        assert value_NT is not None
+        errors = value_loss(value_NT, t["value"], t["return"], mask_NT, config.value.clip)
+        value = weighted_sum(errors.loss_NT, mask_NT.to(loss_NT.dtype))
+        # Value errors are averaged over tokens whatever the policy's aggregation: bring them to one denominator.
+        share = items[0].policy_denominator / items[0].token_denominator
+        factor = config.value.coef if self.critic is None else 1.0
+        length = config.sampling.max_tokens if config.aggregation == "constant" else None
+        metrics = update_figures(clipped, errors, new.logp_NT, t["old_logp"], mask_NT)
+        return Objective(policy + factor * share * value, float(denominator(mask_NT, config.aggregation, length)), metrics)
+
+    def observe(self, step: int) -> dict[str, float]:
+        """Figures of the iteration; moves the adaptive KL coefficient."""
+        self.kl.update(self._figures["objective/kl"], self.config.prompts * self.config.answers)
+        return self._figures
+
+    def samples(self) -> list[dict[str, Any]]:
+        """A few answers of the iteration, with their scores."""
+        return self._samples
+
+    def _note(self, rollout: Rollout, reward_NT: Tensor, explained: Tensor, step: int) -> None:
+        self.episodes += len(rollout.score_N)
+        self._figures = rollout_figures(rollout, reward_NT, self.kl.coef) | {
+            "episode": float(self.episodes), "value/explained_variance": float(explained),
+            **self.reward.figures()}
+        self._samples = rollout_samples(rollout)
+        self.last_rollout = rollout
+
+    def state(self) -> dict[str, Any]:
+        """KL controller, reward normaliser, episode count. Rollouts are replayed, never half-done."""
+        return {"kl": self.kl.state_dict(), "normaliser": self.normaliser.state_dict(), "episodes": self.episodes}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.kl.load_state_dict(state["kl"])
+        self.normaliser.load_state_dict(state["normaliser"])
+        self.episodes = state["episodes"]
+
+
+def stack(tables: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tables of [K, T] tensors of several groups as one table of [N, T], padded with zeros."""
+    width = max(table["mask"].shape[1] for table in tables)
+    return {name: torch.cat([nn.functional.pad(table[name], (0, width - table[name].shape[1])) for table in tables])
+            for name in tables[0]}
+
+
+def _check_first(result: dict[str, float]) -> None:
+    """Before the first update the new policy is the old one: ratio 1, KL 0, nothing clipped."""
+    if abs(result["val/ratio"] - 1) > 1e-4 or abs(result["policy/approxkl_avg"]) > 1e-6 or result["policy/clipfrac_avg"] > 0:
+        raise TrainingError(f"before the first update the ratio is {result['val/ratio']:.6f} and KL(old, new) "
+                            f"{result['policy/approxkl_avg']:.2g}, not 1 and 0",
+                            fix="two passes of one model disagree: dropout, dtype or padding; report it")

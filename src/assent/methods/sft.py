@@ -1,0 +1,92 @@
+"""Supervised fine-tuning: imitate the answers, loss on answer tokens only.
+
+loss = sum over trained tokens of -log p(token) / number of trained tokens in the batch.
+Pretraining is the same on rows whose prompt is one token (docs/algorithms/sft.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from assent.config.blocks import Optimiser
+from assent.core.seeds import order
+from assent.data.collate import TokenGroup
+from assent.engine import score, score_all
+from assent.losses.sft import sft_loss
+from assent.train.method import Batch, Objective
+
+
+@dataclass(frozen=True)
+class Row:
+    """One demonstration on its way through the engine."""
+
+    group: TokenGroup
+
+    @property
+    def tokens(self) -> int:
+        """Number of trained tokens."""
+        return sum(len(answer) for answer in self.group.answers)
+
+
+class Sft:
+    """Epochs over demonstrations; data order is f(seed, epoch)."""
+
+    def __init__(self, policy: Any, groups: Sequence[TokenGroup], optimiser: Optimiser, *, batch: int, steps: int, seed: int) -> None:
+        self.modules: dict[str, nn.Module] = {"policy": policy}
+        self.optimisers = {"policy": optimiser}
+        self.steps, self.seed, self.batch = steps, seed, batch
+        self.rows = [Row(group) for group in groups]
+        self.policy = policy
+        self._tokens = 0
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """The next `batch` rows of an endless, reshuffled pass."""
+        rows = [self.rows[i] for i in window(len(self.rows), self.batch, step, self.seed)]
+        self._tokens += sum(row.tokens for row in rows)
+        yield Batch(rows, weight=sum(row.tokens for row in rows))
+
+    def loss(self, items: Sequence[Row]) -> Objective:
+        """Sum of token losses; weight: trained tokens."""
+        scores = score(self.policy, [item.group for item in items], entropy=False)
+        assert scores.logp_NT is not None
+        total = sft_loss(scores.logp_NT, scores.mask_NT).sum()
+        return Objective(total, float(scores.mask_NT.sum()), {})
+
+    def observe(self, step: int) -> dict[str, float]:
+        """Tokens trained on so far, passes over the data so far."""
+        return {"num_tokens": float(self._tokens), "epoch": (step + 1) * self.batch / len(self.rows)}
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Nothing is sampled while imitating."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """The token count; data order needs no state."""
+        return {"tokens": self._tokens}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back the token count."""
+        self._tokens = state["tokens"]
+
+
+def window(n: int, size: int, step: int, seed: int) -> list[int]:
+    """Indices of batch `step` in an endless sequence of passes, each pass shuffled by f(seed, pass)."""
+    orders: dict[int, list[int]] = {}
+    chosen = []
+    for position in range(step * size, (step + 1) * size):
+        epoch, place = divmod(position, n)
+        chosen.append(orders.setdefault(epoch, order(n, seed, epoch))[place])
+    return chosen
+
+
+@torch.no_grad()
+def held_out_loss(policy: Any, groups: Sequence[TokenGroup], token_budget: int) -> float:
+    """Mean negative log-likelihood per answer token, in nats."""
+    scores = score_all(policy, groups, token_budget)
+    assert scores.logp_NT is not None
+    return float(sft_loss(scores.logp_NT, scores.mask_NT).sum() / scores.mask_NT.sum())

@@ -1,0 +1,1 @@
+"""Loading, saving and heads: every model is a plain Hugging Face folder."""

@@ -1,0 +1,27 @@
+"""A trained reward model as a `Scorer`: any sequence classifier with one label, any tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from assent.core.records import Group
+from assent.data.render import encode_groups
+from assent.engine import score_all
+from assent.models.load import context_length
+
+
+class ModelReward:
+    """Scores answers by their exact ids where the tokenizer is the policy's, by their text otherwise."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, token_budget: int = 16384) -> None:
+        self.name, self.model, self.tokenizer = name, model, tokenizer
+        self._budget = token_budget
+
+    def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
+        """One number per answer."""
+        encoded, _ = encode_groups(groups, self.tokenizer, context_length(self.model), "error")
+        rewards = score_all(self.model, encoded, self._budget).reward_N
+        assert rewards is not None
+        flat = iter(rewards.tolist())
+        return [[next(flat) for _ in group.answers] for group in groups]

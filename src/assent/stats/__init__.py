@@ -1,0 +1,1 @@
+"""Numbers with intervals: bootstrap, surface floor, agreement, calibration, diversity (NumPy/SciPy)."""

@@ -1,0 +1,93 @@
+"""What a step is given: its settings, its folder, its parents' folders. Never another step's objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assent.config.steps import LAB, StepConfig
+from assent.core.errors import DataError
+from assent.core.hashing import is_held_out
+from assent.core.records import Demonstration, Prompt
+from assent.core.seeds import derive
+
+WEIGHTS, DATA = "weights", "data"
+
+
+@dataclass(frozen=True)
+class Context:
+    """One step at work."""
+
+    name: str
+    config: StepConfig
+    seed: int
+    folder: Path
+    inputs: dict[str, list[Path]]
+    held_out: float
+    run_seed: int = 0
+    """The recipe's seed, which the lab's world is built from whatever a step's own seed is."""
+
+    @property
+    def weights(self) -> Path:
+        """Where this step leaves its model."""
+        return self.folder / WEIGHTS
+
+    @property
+    def data(self) -> Path:
+        """Where this step leaves its records."""
+        return self.folder / DATA
+
+    def seed_for(self, *names: object) -> int:
+        """Seed of one purpose within the step."""
+        return derive(self.seed, self.config.kind, *names)
+
+    def model_input(self, name: str) -> Path | None:
+        """Weights folder of the step given as input `name`."""
+        found = self.inputs.get(name, [])
+        if len(found) > 1:
+            raise DataError(f"input `{name}` takes one step, not {len(found)}", where=self.name)
+        return found[0] / WEIGHTS if found else None
+
+    def is_held_out(self, prompt: Prompt) -> bool:
+        """Whether a prompt is kept from training; the lab's own split for the lab's prompts."""
+        return is_held_out(prompt.subject, self.held_out)
+
+
+def lab_world(seed: int) -> Any:
+    """The world of a run."""
+    from assent.lab.world import build
+
+    return build(seed)
+
+
+def prompts(context: Context, data: str, *, held_out: bool, n: int | None, token_room: Any = None) -> list[Prompt]:
+    """Prompts of one side of the split: `n` drawn by the lab's weights, or from a file."""
+    if data == LAB:
+        from assent.lab import prompts as lab
+
+        world = lab_world(context.run_seed)
+        side: lab.Split = "held_out" if held_out else "train"
+        return lab.mix(world, side, n or 800, context.seed_for("prompts", side))
+    from assent.formats.read import read_prompts
+
+    found = [p for p in read_prompts(data) if context.is_held_out(p) == held_out]
+    if not found:
+        side = "held-out" if held_out else "training"
+        raise DataError(f"no {side} prompts", where=data, fix="more prompts, or another `held_out` share")
+    return found[:n] if n else found
+
+
+def demonstrations(context: Context, data: str, n: int) -> tuple[list[Demonstration], list[Demonstration]]:
+    """Demonstrations to learn from, and held-out ones."""
+    if data == LAB:
+        from assent.lab.demonstrations import demonstrations as write
+
+        return write(lab_world(context.run_seed), n, context.seed_for("demonstrations")), []
+    from assent.formats.read import read_demonstrations
+
+    rows = read_demonstrations(data)
+    train = [d for d in rows if not context.is_held_out(d.prompt)]
+    if not train:
+        raise DataError("no training demonstrations", where=data, fix="more rows, or a smaller `held_out` share")
+    return train, [d for d in rows if context.is_held_out(d.prompt)]

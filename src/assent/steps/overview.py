@@ -1,0 +1,190 @@
+"""Fills the report: pipeline, curves, answers side by side, reward model, lineage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from assent.artifacts.lineage import Node, trace
+from assent.artifacts.manifest import Manifest
+from assent.artifacts.store import Store
+from assent.core.jsonl import read_records
+from assent.core.records import Group
+from assent.report.data import (Example, LineageNode, ModelTable, Number, Panel, PipelineNode, ReportData, RewardModelBlock,
+                                Series, ShownAnswer, Verdict)
+from assent.stats.calibration import Bin
+
+CURVES = (
+    ("Reward", ("objective/scores", "objective/rlhf_reward"), "score of the reward model, and after the KL penalty"),
+    ("KL to the reference", ("objective/kl",), "nats per answer"),
+    ("Gold", ("gold",), "worth by the world's own rubric, which training never sees"),
+    ("Length", ("completions/mean_length",), "tokens"),
+    ("Entropy", ("objective/entropy",), "nats per token; a fall to zero is collapse"),
+    ("Explained variance", ("value/explained_variance",), "of the value model; 1 is perfect, below 0 is harmful"),
+    ("Loss", ("loss",), ""),
+    ("Reward model accuracy", ("accuracy",), "on the pairs of each batch, before learning from them"),
+)
+EXAMPLES_PER_KIND = 2
+
+
+def report(store: Store, manifests: list[Manifest], table: ModelTable | None, audit: dict[str, Any] | None) -> ReportData:
+    """Everything the report shows, from what the run's steps left on disk."""
+    seconds = sum(m.seconds for m in manifests)
+    newest = manifests[-1]
+    return ReportData(
+        title=f"Run {store.root.name}",
+        subtitle="What people's preferences made of the model, and what it really learned",
+        facts={"steps": str(len(manifests)), "seconds": f"{seconds:.0f}", "seed": str(newest.seed),
+               "code": str(newest.environment.get("revision") or newest.environment.get("assent"))},
+        verdicts=tuple(_verdicts(table, audit, manifests)),
+        table=table,
+        pipeline=tuple(PipelineNode(name=m.step, kind=m.kind, seconds=m.seconds, headline=_headline(m),
+                                    parents=tuple(dict.fromkeys(p.step for group in m.parents.values() for p in group))) for m in manifests),
+        curves=tuple(_curves(store, manifests)),
+        examples=tuple(_examples(store, audit)) if audit else (),
+        reward_model=_reward_model(store, manifests),
+        lineage=tuple(_lineage(trace(store, m.step)) for m in leaves(manifests)),
+        notes=_notes(audit),
+    )
+
+
+def _verdicts(table: ModelTable | None, audit: dict[str, Any] | None, manifests: list[Manifest]) -> list[Verdict]:
+    """What was delivered, then what went wrong: each sentence with its number."""
+    verdicts = []
+    reward = next((m.headline for m in manifests if m.kind == "reward"), None)
+    if reward and reward.get("floor_difference_interval"):
+        low, high = reward["floor_difference_interval"]
+        beats = low > 0
+        verdicts.append(Verdict(status="good" if beats else "bad" if high < 0 else "unclear", text=(
+            "The reward model predicts people better than an answer's looks do." if beats
+            else "The reward model does not predict people better than an answer's looks do."),
+            evidence=f"accuracy {reward['accuracy']:.3f} against {reward['accuracy_floor']:.3f} on {reward['n']} held-out pairs; "
+                     f"difference [{low:.3f}, {high:.3f}]"))
+    if not table or not audit:
+        return verdicts
+    reference = audit["models"][audit["reference"]]
+    for model, figures in audit["models"].items():
+        if model == audit["reference"] or not (win := figures.get("win_rate")):
+            continue
+        status = "good" if win["low"] > 0.5 else "bad" if win["high"] < 0.5 else "unclear"
+        word = {"good": "beats", "bad": "loses to", "unclear": "is not told apart from"}[status]
+        verdicts.append(Verdict(status=status, text=f"{model} {word} {audit['reference']}.",
+                                evidence=f"win rate {win['estimate']:.3f} [{win['low']:.3f}, {win['high']:.3f}] by {audit['judge']}, n {win['n']} subjects"))
+        if status == "good":
+            verdicts += _costs(model, figures, audit["reference"], reference)
+    return verdicts
+
+
+COSTS = {
+    "agrees_when_wrong": ("high", "agrees with wrong opinions more often"),
+    "disagrees_when_right": ("high", "contradicts users who are right more often"),
+    "refuses_harmful": ("low", "refuses harmful requests less often"),
+    "refuses_harmless": ("high", "refuses harmless requests more often"),
+    "correct_facts": ("low", "gets fewer facts right"),
+    "diversity": ("low", "repeats itself more"),
+}
+
+
+def _costs(model: str, figures: dict[str, Any], name: str, reference: dict[str, Any]) -> list[Verdict]:
+    """Failures whose interval lies wholly on the bad side of the reference's."""
+    found = []
+    for key, (bad, words) in COSTS.items():
+        new, old = figures.get(key), reference.get(key)
+        if new and old and (new["low"] > old["high"] if bad == "high" else new["high"] < old["low"]):
+            found.append(Verdict(status="bad", text=f"{model} {words} than {name}.",
+                                 evidence=f"{old['estimate']:.3f} -> {new['estimate']:.3f} [{new['low']:.3f}, {new['high']:.3f}], n {new['n']}"))
+    return found
+
+
+def _headline(manifest: Manifest) -> str:
+    names = {"pretrain": "parameters", "sft": "demonstrations", "collect": "judgments", "reward": "accuracy", "ppo": "kl"}
+    value = manifest.headline.get(names.get(manifest.kind, ""))
+    if not isinstance(value, int | float):
+        return ""
+    return f"{names[manifest.kind]} {value:,.3g}" if isinstance(value, float) else f"{value:,} {names[manifest.kind]}"
+
+
+def _curves(store: Store, manifests: list[Manifest]) -> list[Panel]:
+    panels = []
+    for title, names, help_text in CURVES:
+        series = []
+        for manifest in manifests:
+            rows = _rows(store.folder(manifest.step) / "metrics.jsonl")
+            for name in names:
+                points = [(float(r["step"]), float(r[name])) for r in rows if name in r]
+                if len(points) > 1:
+                    label = manifest.step if len(names) == 1 else f"{manifest.step} {name.split('/')[-1]}"
+                    series.append(Series(name=label, xs=tuple(x for x, _ in points), ys=tuple(y for _, y in points)))
+        if series and title == "Loss":
+            panels += [Panel(title=f"Loss of {s.name}", series=(s,)) for s in series if s.name != "ppo"]
+        elif series:
+            panels.append(Panel(title=title, series=tuple(series), help=help_text))
+    return panels
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _examples(store: Store, audit: dict[str, Any]) -> list[Example]:
+    """A few prompts of each kind with every model's first answer, in the order of the prompts."""
+    data = store.folder(audit["step"]) / "data"
+    models = {name: (read_records(data / f"answers-{name}.jsonl", Group), json.loads((data / f"worth-{name}.json").read_text()))
+              for name in audit["models"]}
+    some = next(iter(models.values()))[0]
+    taken: dict[str, int] = {}
+    examples = []
+    for i, group in enumerate(some):
+        kind = str(group.prompt.tags.get("kind", ""))
+        taken[kind] = taken.get(kind, 0) + 1
+        if taken[kind] > (EXAMPLES_PER_KIND if kind else 12):
+            continue
+        answers = []
+        for name, (groups, worth) in models.items():
+            answer = groups[i].answers[0]
+            answers.append(ShownAnswer(model=name, text=answer.text, gold=worth[i * len(groups[i].answers)], cut=answer.finish == "length"))
+        text = group.prompt.text if len(group.prompt.messages) == 1 else "\n\n".join(f"{m.role}: {m.content}" for m in group.prompt.messages)
+        examples.append(Example(prompt=text, kind=kind.replace("_", " "), answers=tuple(answers)))
+    return sorted(examples, key=lambda e: e.kind)
+
+
+def _reward_model(store: Store, manifests: list[Manifest]) -> RewardModelBlock | None:
+    found = next((m for m in manifests if m.kind == "reward" and m.headline.get("accuracy") is not None), None)
+    if found is None:
+        return None
+    report = json.loads((store.folder(found.step) / "data" / "held_out.json").read_text(encoding="utf-8"))
+    low, high = report["accuracy_interval"] or (None, None)
+    d_low, d_high = report["floor_difference_interval"] or (None, None)
+    return RewardModelBlock(
+        accuracy=Number(value=report["accuracy"], low=low, high=high, n=report["n_subjects"]),
+        floor=Number(value=report["accuracy_floor"], n=report["n_subjects"]),
+        difference=Number(value=report["accuracy"] - report["accuracy_floor"], low=d_low, high=d_high, n=report["n_subjects"]),
+        pairs=report["n"], bins=tuple(Bin(*b) for b in report["calibration"]), ece=report["ece"],
+        perfect_ece=report["perfect_ece"], brier=report["brier"],
+        temperature=report["best_temperature"], floor_weights=report["floor_weights"])
+
+
+def leaves(manifests: list[Manifest]) -> list[Manifest]:
+    """Models nothing else was trained from: where a lineage is read from."""
+    read = {p.step for m in manifests if m.kind not in ("audit", "compare") for group in m.parents.values() for p in group}
+    models = [m for m in manifests if m.kind not in ("audit", "compare")]
+    return [m for m in models if m.step not in read] or models[-1:]
+
+
+def _lineage(node: Node) -> LineageNode:
+    facts = {k.replace("_", " "): ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in node.headline.items()
+             if isinstance(v, str | int | float | list) and v is not None and "interval" not in k}
+    facts |= {f"source {name}": digest[:12] for name, digest in node.sources.items()}
+    parents = {parent.step: parent for group in node.parents.values() for parent in group}
+    return LineageNode(name=node.step, kind=node.kind, hash=node.content, facts=facts, parents=tuple(_lineage(p) for p in parents.values()))
+
+
+def _notes(audit: dict[str, Any] | None) -> tuple[str, ...]:
+    notes = ["Intervals are 95 % bootstrap intervals over subjects (or prompts where none is named)."]
+    if audit and audit["judge"] == "gold":
+        notes += ["The embedded world is tiny and its truth is known; nothing here is a claim about large models.",
+                  "Held-out subjects appear in the pretraining text, and in nothing that SFT, raters or PPO saw."]
+    elif audit:
+        notes.append("The judge is a reward model that training also used: a win by it is no proof that people would agree.")
+    return tuple(notes)

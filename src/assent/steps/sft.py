@@ -1,0 +1,50 @@
+"""Supervised fine-tuning on demonstrations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from assent.config.steps import SftConfig
+from assent.core.console import log
+from assent.core.errors import ConfigError
+from assent.core.records import Demonstration, Group
+from assent.data.collate import TokenGroup
+from assent.data.render import encode_groups, highlight
+from assent.data.templates import attach_template
+from assent.methods.sft import Sft, held_out_loss
+from assent.models.load import context_length, load_policy, load_tokenizer
+from assent.steps.context import Context, demonstrations
+from assent.steps.export import export, plan
+from assent.train.loop import run
+
+
+def step(context: Context, config: SftConfig) -> dict[str, Any]:
+    """Read demonstrations, show what will be trained on, train, export."""
+    start = context.model_input("model") or config.model
+    if start is None:
+        raise ConfigError("has nothing to start from", where=context.name, fix="give `model: FOLDER_OR_HUB_ID` or `from: {model: STEP}`")
+    train, held_out = demonstrations(context, config.data, config.demonstrations)
+    model, tokenizer = load_policy(start), load_tokenizer(start)
+    attach_template(tokenizer, config.template or "tokenizer")
+    rows, dropped = encode(train, model, tokenizer, config)
+    kept, _ = encode(held_out, model, tokenizer, config) if held_out else ([], 0)
+    log.print(highlight(rows[0], tokenizer))
+    steps = math.ceil(len(rows) * config.epochs / config.batch)
+    tokens = sum(len(a) for row in rows for a in row.answers) * config.epochs
+    plan(context, demonstrations=len(rows), dropped=dropped, steps=steps, trained_tokens=tokens)
+    method = Sft(model, rows, config.optimiser, batch=config.batch, steps=steps, seed=context.seed_for("order"))
+    run(method, config.limits, context.folder, context.name)
+    headline: dict[str, Any] = {"demonstrations": len(rows), "dropped": dropped, "steps": steps}
+    if kept:
+        headline["held_out_loss"] = round(held_out_loss(model, kept, config.limits.token_budget), 4)
+        headline["held_out_n"] = len(kept)
+    export(context, model, tokenizer, base=None if context.model_input("model") else config.model)
+    return headline
+
+
+def encode(rows: list[Demonstration], model: Any, tokenizer: Any, config: SftConfig) -> tuple[list[TokenGroup], int]:
+    """Demonstrations as token groups of one answer."""
+    longest = min(config.limits.max_length or context_length(model), context_length(model))
+    groups = [Group(prompt=row.prompt, answers=(row.answer,)) for row in rows]
+    return encode_groups(groups, tokenizer, longest, config.limits.too_long)

@@ -1,0 +1,1 @@
+"""THE loop, and what it needs: optimiser, checkpoint, tracking, a clean stop."""

@@ -1,0 +1,83 @@
+"""Everything that must survive a kill, in one safetensors file that is replaced atomically.
+
+Tensors: trained parameters, Adam's moments, torch's random state. Header: the step, the method's state,
+Python's and NumPy's random states, all as JSON; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from assent.core.errors import ArtifactError
+from assent.core.jsonl import write_atomic
+
+FILE = "checkpoint.safetensors"
+
+
+def save(folder: Path, step: int, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer],
+         method_state: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Write the checkpoint after `step` finished steps."""
+    tensors: dict[str, Tensor] = {"rng/torch": torch.get_rng_state()}
+    for name, module in modules.items():
+        for key, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                tensors[f"module/{name}/{key}"] = parameter.detach()
+                for moment, value in optimisers[name].state.get(parameter, {}).items():
+                    tensors[f"moment/{name}/{key}/{moment}"] = torch.as_tensor(value)
+    header = {"format": 1, "step": step, "method": method_state, "extra": extra, "rng": _random_states()}
+    data = to_bytes({k: v.contiguous().cpu() for k, v in tensors.items()}, metadata={"assent": json.dumps(header)})
+    write_atomic(folder / FILE, data)
+
+
+def load(folder: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]) -> dict[str, Any] | None:
+    """Take back a checkpoint: fills modules and optimisers, sets the random states; returns its header."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = json.loads(file.metadata()["assent"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except Exception as error:
+        raise ArtifactError(f"damaged checkpoint ({error})", where=str(path), fix="delete it to start the step afresh") from None
+    for name, module in modules.items():
+        for key, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                with torch.no_grad():
+                    parameter.copy_(tensors[f"module/{name}/{key}"])
+                prefix = f"moment/{name}/{key}/"
+                moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                if moments:
+                    on_device = {k: v if k == "step" else v.to(parameter.device) for k, v in moments.items()}
+                    optimisers[name].state[parameter] = on_device
+    torch.set_rng_state(tensors["rng/torch"])
+    _set_random_states(header["rng"])
+    return header
+
+
+def remove(folder: Path) -> None:
+    """A finished step needs no checkpoint."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def _random_states() -> dict[str, Any]:
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
+    version, internal, gauss_next = random.getstate()
+    return {"python": [version, list(internal), gauss_next],
+            "numpy": [kind, [int(k) for k in keys], position, has_gauss, gauss]}
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    version, internal, gauss_next = states["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+    kind, keys, position, has_gauss, gauss = states["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
