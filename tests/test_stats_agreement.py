@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assent.core.errors import DataError
 from assent.core.records import Answer, Group, Judgment, Prompt
 from assent.stats.agreement import Vote, nominal_alpha, raw_agreement, votes
 
@@ -21,14 +22,19 @@ CROWD = Path(os.environ.get("ASSENT_TEST_DATA", "../shared")) / "data/llmfao-cro
 
 def cast(table: list[str]) -> list[Vote]:
     """One string a rater, one character an item; `.` is no vote."""
-    return [Vote(f"i{item}", f"i{item}", f"r{rater}", value)
-            for rater, row in enumerate(table) for item, value in enumerate(row) if value != "."]
+    return [
+        Vote(f"i{item}", f"i{item}", f"r{rater}", value)
+        for rater, row in enumerate(table)
+        for item, value in enumerate(row)
+        if value != "."
+    ]
 
 
 def ranked(group: Group, rater: str, *tiers: str, **rest: object) -> Judgment:
     places = [[group.answers[int(i)].id for i in tier] for tier in tiers]
     return Judgment.model_validate(
-        {"id": f"{group.id}{rater}{tiers}{rest}", "group": group.id, "rater": rater, "tiers": places, **rest})
+        {"id": f"{group.id}{rater}{tiers}{rest}", "group": group.id, "rater": rater, "tiers": places, **rest}
+    )
 
 
 def group_of(*texts: str) -> Group:
@@ -48,12 +54,15 @@ def test_alpha_worked_by_hand() -> None:
     assert raw.estimate == pytest.approx(3 / 4)
 
 
-@pytest.mark.parametrize(("table", "published"), [
-    # Krippendorff, Content Analysis (4th ed. 2019), p. 290: four observers, missing values.
-    (["123321412..", "1233224125.", ".3332342251", "12332441251"], 0.743),
-    # "Computing Krippendorff's Alpha-Reliability" (2011): three observers, missing values.
-    ([".....34121133.3", "1.213343.......", "..21344.21133.4"], 0.691),
-])
+@pytest.mark.parametrize(
+    ("table", "published"),
+    [
+        # Krippendorff, Content Analysis (4th ed. 2019), p. 290: four observers, missing values.
+        (["123321412..", "1233224125.", ".3332342251", "12332441251"], 0.743),
+        # "Computing Krippendorff's Alpha-Reliability" (2011): three observers, missing values.
+        ([".....34121133.3", "1.213343.......", "..21344.21133.4"], 0.691),
+    ],
+)
 def test_alpha_of_published_tables(table: list[str], published: float) -> None:
     found = nominal_alpha(cast(table), seed=0, min_units=1)
     assert found is not None
@@ -110,8 +119,10 @@ def test_votes_name_the_better_answer_whatever_the_screen_showed() -> None:
         expected = "tie" if place[a] == place[b] else "first" if place[a] < place[b] else "second"
         assert winners[a, b] == expected
     ids = tuple(answer.id for answer in group.answers)
-    shown = [judgment.model_copy(update={"shown_order": order})
-             for judgment, order in zip(judgments, [ids, ids[::-1]], strict=True)]
+    shown = [
+        judgment.model_copy(update={"shown_order": order})
+        for judgment, order in zip(judgments, [ids, ids[::-1]], strict=True)
+    ]
     flipped = [judgment.model_copy(update={"shown_order": judgment.shown_order[::-1]}) for judgment in shown]
     assert votes(shown, {group.id: group}) == votes(flipped, {group.id: group}) == found
 
@@ -134,6 +145,8 @@ def test_skips_superseded_and_identical_texts_make_no_vote_and_a_rater_counts_on
     assert {(vote.rater, vote.value) for vote in found if vote.rater == "r3"} == {("r3", "both_bad")}
     assert sorted(vote.rater for vote in found) == ["r1", "r1", "r3", "r3"]  # red against red is no pair
     assert {vote.value for vote in found if vote.rater == "r1"} <= {"first", "second"}
+    with pytest.raises(DataError, match="which is not given"):
+        votes([first], {})
     repeat = votes([first, ranked(group, "r1", "02", "1")], {group.id: group})
     assert len(repeat) == 2
 

@@ -23,7 +23,9 @@ def test_bins_ece_and_brier_worked_by_hand() -> None:
     predicted, observed = [0.9, 0.6, 0.6, 0.9], [1, 0, 1, 1]
     table = reliability(predicted, observed, bins=2)
     assert [(row.predicted, row.observed, row.n) for row in table] == [
-        (pytest.approx(0.6), 0.5, 2), (pytest.approx(0.9), 1.0, 2)]
+        (pytest.approx(0.6), 0.5, 2),
+        (pytest.approx(0.9), 1.0, 2),
+    ]
     assert ece(predicted, observed, bins=2) == pytest.approx(0.1)
     assert brier(predicted, observed) == pytest.approx((0.01 + 0.36 + 0.16 + 0.01) / 4)
 

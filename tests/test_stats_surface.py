@@ -35,8 +35,16 @@ def test_features_counted_by_hand() -> None:
     text = "Well, Bob's dog ran!\n- It has 2 legs, 10 toes? No."
     # words: Well Bob's dog ran It has 2 legs 10 toes No = 11, of 4+5+3+3+2+3+1+4+2+4+2 = 33 characters
     # sentence ends ! ? . ; one line break and one list mark; digits 2 1 0; capitals Well Bob It No
-    counts = {"words": 11, "sentences": 3, "question_marks": 1, "exclamation_marks": 1, "commas": 2,
-              "layout": 2, "digits": 3, "capitals": 4}
+    counts = {
+        "words": 11,
+        "sentences": 3,
+        "question_marks": 1,
+        "exclamation_marks": 1,
+        "commas": 2,
+        "layout": 2,
+        "digits": 3,
+        "capitals": 4,
+    }
     found = dict(zip(surface.FEATURES, surface.features(text), strict=True))
     assert found.pop("word_length") == pytest.approx(33 / 11)
     assert {name: round(float(np.expm1(value)), 9) for name, value in found.items()} == counts
@@ -78,8 +86,9 @@ def test_gradient_is_that_of_the_loss_and_the_fit_is_its_minimum() -> None:
 
 
 def test_one_feature_has_the_weight_worked_out_by_hand() -> None:
-    # 30 of 40 choices take the text with the question mark, the other text being the same without it, so
-    # |difference| = log 2 and the standardised gap is +-1: the slope 30 - 40 sigmoid(w) - w / C is 0 at w.
+    # 30 of 40 choices take the text with a question mark, the other being the same text without it. Two
+    # features tell them apart (marks, sentence ends), each by a standardised gap of +-1, so the log odds
+    # w1 + w2 of the 30 are log(30 / 10) without a penalty.
     pairs = [("so?", "so")] * 30 + [("so", "so?")] * 10
     weights = surface.fit(pairs, c=1e9).by_name
     assert weights["question_marks"] + weights["sentences"] == pytest.approx(np.log(3), abs=1e-4)

@@ -86,19 +86,20 @@ def score(reward_model: Model, file: Annotated[str, typer.Argument(help="Pairs, 
     import json
 
     from assent.core.records import preference_pairs
-    from assent.formats.read import read_preferences
+    from assent.formats.read import read_groups, read_judgments
     from assent.models.load import load_reward_model, load_tokenizer
     from assent.rewards.model import ModelReward
 
     folder = folder_of(reward_model)
     scorer = ModelReward(reward_model, load_reward_model(folder), load_tokenizer(folder))
-    found = read_preferences(file)
-    rewards = dict(zip((g.id for g in found.groups), scorer.score(found.groups), strict=True))
-    for group in found.groups:
+    groups = read_groups(file)
+    rewards = dict(zip((g.id for g in groups), scorer.score(groups), strict=True))
+    for group in groups:
         for answer, value in zip(group.answers, rewards[group.id], strict=True):
             print(json.dumps({"group": group.id, "answer": answer.id, "reward": value, "text": answer.text}, ensure_ascii=False))
-    by_id = found.groups_by_id()
-    leads = [(rewards[j.group][w] or 0) - (rewards[j.group][l] or 0) for j in found.judgments if j.outcome == "ranked"
+    found = read_judgments(file)
+    by_id = {group.id: group for group in groups}
+    leads = [(rewards[j.group][w] or 0) - (rewards[j.group][l] or 0) for j in found if j.outcome == "ranked"
              for w, l in preference_pairs(j, by_id[j.group])]  # noqa: E741
     if leads:
         right = sum(1.0 if lead > 0 else 0.5 if lead == 0 else 0.0 for lead in leads)

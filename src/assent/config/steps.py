@@ -97,7 +97,7 @@ class CollectConfig(StepConfig):
     """Answers sampled per prompt."""
     raters: Raters = Raters()
     sampling: Sampling = Sampling(max_tokens=24)
-    token_budget: Count = 16384
+    token_budget: Count = 4096
     """Most tokens, padding included, in one forward pass."""
 
     @model_validator(mode="after")
@@ -258,7 +258,7 @@ class AuditConfig(StepConfig):
     answers: int = Field(default=2, ge=2)
     """Answers sampled per prompt."""
     sampling: Sampling = Sampling(max_tokens=24)
-    token_budget: Count = 16384
+    token_budget: Count = 4096
     """Most tokens, padding included, in one forward pass."""
 
 
@@ -274,7 +274,7 @@ class CompareConfig(StepConfig):
     answers: Count = 1
     """Answers each model samples per prompt."""
     sampling: Sampling = Sampling(max_tokens=24)
-    token_budget: Count = 16384
+    token_budget: Count = 4096
     """Most tokens, padding included, in one forward pass."""
 
 

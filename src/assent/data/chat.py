@@ -1,7 +1,8 @@
 """A prompt, and a prompt with its answer, as the text that is tokenised.
 
-Plain prompts are joined to their answers bare. Conversations go through the tokenizer's chat template, once
-with its generation prompt and once with the answer's turn: the answer is what the second has beyond the first.
+Plain prompts are joined to their answers bare. Conversations go through the tokenizer's chat template,
+once with its generation prompt and once with the answer's turn: the answer is what the second has beyond
+the first.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def not_a_prefix(tokenizer: Any, alone: str, within: str) -> ModelError:
 
 
 def separator(tokenizer: Any) -> str:
-    """What the template writes between the generation prompt and the answer's own text (a blank, or nothing)."""
+    """What the template writes between the generation prompt and an answer's text: a blank, or nothing."""
     return _separator(tokenizer, str(tokenizer.chat_template))
 
 

@@ -18,7 +18,7 @@ PAD = 0
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """A prompt with several answers as token ids. The answers' ids are trained on and scored, EOS included."""
+    """A prompt with several answers as token ids. Answer ids are trained on and scored, EOS included."""
 
     group_id: str
     prompt_ids: tuple[int, ...]
@@ -43,7 +43,14 @@ class Rows(NamedTuple):
 
     def to(self, device: torch.device | str) -> Rows:
         """The same rows on a device."""
-        return Rows(*[tensor.to(device) for tensor in self[:5]], prompt_width=self.prompt_width)
+        return Rows(
+            ids_NS=self.ids_NS.to(device),
+            attention_NS=self.attention_NS.to(device),
+            positions_NS=self.positions_NS.to(device),
+            answer_ids_NT=self.answer_ids_NT.to(device),
+            answer_mask_NT=self.answer_mask_NT.to(device),
+            prompt_width=self.prompt_width,
+        )
 
 
 def collate(groups: Sequence[TokenGroup]) -> Rows:

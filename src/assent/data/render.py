@@ -53,7 +53,8 @@ def encode(tokenizer: Any, prompt: Prompt, answer: str) -> Encoded:
 
 def encode_prompts(prompts: Sequence[Prompt], tokenizer: Any) -> list[Ids]:
     """Token ids of each prompt, up to where an answer begins."""
-    return _prompt_ids(tokenizer, prompts, [chat.prompt_text(tokenizer, prompt) for prompt in prompts])
+    before = [chat.prompt_text(tokenizer, prompt) for prompt in prompts]
+    return _prompt_ids(tokenizer, prompts, text_ids(tokenizer, before))
 
 
 def encode_groups(
@@ -66,11 +67,12 @@ def encode_groups(
 
     A group one of whose answers makes a row longer than `max_length` tokens is dropped whole, or refused.
     Raises ModelError for a template that hides where the answer begins or writes no EOS, DataError for
-    answers without a token, answers that spell out EOS, rows that are too long, and when no row is left.
+    answers without a token, answers that spell out EOS, and rows that are too long.
     """
     before = [chat.prompt_text(tokenizer, group.prompt) for group in groups]
-    prompt_ids = _prompt_ids(tokenizer, [group.prompt for group in groups], before)
-    answers = _answers(tokenizer, groups, before)
+    heads = text_ids(tokenizer, before)
+    prompt_ids = _prompt_ids(tokenizer, [group.prompt for group in groups], heads)
+    answers = _answers(tokenizer, groups, before, heads)
     encoded = [
         TokenGroup(group.id, ids, ids_of_answers, tuple(answer.id for answer in group.answers))
         for group, ids, ids_of_answers in zip(groups, prompt_ids, answers, strict=True)
@@ -86,21 +88,21 @@ def check_template(tokenizer: Any, name: str = "tokenizer") -> None:
     chat.set_name(tokenizer, name)
     prompt = Prompt.ask(chat.PROBE)
     before = chat.prompt_text(tokenizer, prompt)
-    head = list(_prompt_ids(tokenizer, [prompt], [before])[0])
+    (head,) = text_ids(tokenizer, [before])
+    _prompt_ids(tokenizer, [prompt], [head])
     for probe in PROBES:
         text = chat.answer_text(tokenizer, prompt, before, probe)
         (whole,) = text_ids(tokenizer, [before + text])
         if whole[: len(head)] != head:
             start = max(0, len(head) - 4)
-            shown = [
-                repr(tokenizer.convert_ids_to_tokens(ids[start:])) for ids in (head, whole[: len(head) + 1])
-            ]
+            alone, within = head[start:], whole[start : len(head) + 1]
+            shown = [str(tokenizer.convert_ids_to_tokens(ids)) for ids in (alone, within)]
             raise chat.not_a_prefix(tokenizer, *shown)
         _close(tokenizer, prompt, Answer.of(prompt, probe), whole[len(head) :])
 
 
 def highlight(group: TokenGroup, tokenizer: Any) -> str:
-    """The first answer's row as rich markup: prompt dim, trained tokens highlighted, special tokens spelt out."""
+    """The first answer's row as rich markup: prompt dim, trained tokens highlighted, specials spelt out."""
     whole = tokenizer.decode([*group.prompt_ids, *group.answers[0]], skip_special_tokens=False)
     prompt = tokenizer.decode(list(group.prompt_ids), skip_special_tokens=False)
     if not whole.startswith(prompt):
@@ -108,21 +110,24 @@ def highlight(group: TokenGroup, tokenizer: Any) -> str:
     return f"[dim]{escape(prompt)}[/dim][black on green]{escape(whole[len(prompt) :])}[/black on green]"
 
 
-def _prompt_ids(tokenizer: Any, prompts: Sequence[Prompt], before: Sequence[str]) -> list[Ids]:
+def _prompt_ids(tokenizer: Any, prompts: Sequence[Prompt], heads: Sequence[list[int]]) -> list[Ids]:
+    """Ids of the prompts' texts with BOS, checked."""
     bos = tokenizer.bos_token_id
     start = [bos] if writes_bos(tokenizer) else []
     found: list[Ids] = []
-    for prompt, ids in zip(prompts, text_ids(tokenizer, before), strict=True):
+    for prompt, ids in zip(prompts, heads, strict=True):
         if prompt.plain:
             ids = [*start, *ids]
         elif bos is not None and ids[:2] == [bos, bos]:
             raise ModelError("it begins with BOS twice", where=chat.label(tokenizer), fix="write it once")
-        # The first answer token must follow something: after an empty prompt that is BOS, or EOS where there is none.
+        # Even the first token of a text must follow something: BOS, or EOS where there is no BOS.
         found.append(tuple(ids) or (tokenizer.eos_token_id if bos is None else bos,))
     return found
 
 
-def _answers(tokenizer: Any, groups: Sequence[Group], before: Sequence[str]) -> list[tuple[Ids, ...]]:
+def _answers(
+    tokenizer: Any, groups: Sequence[Group], before: Sequence[str], heads: Sequence[list[int]]
+) -> list[tuple[Ids, ...]]:
     """Ids of every group's answers: as sampled where that is known, otherwise from the rendered text."""
     mark = tokenizer_fingerprint(tokenizer)
     written = [
@@ -132,7 +137,6 @@ def _answers(tokenizer: Any, groups: Sequence[Group], before: Sequence[str]) -> 
         if answer.token_ids is None or answer.tokenizer != mark
     ]
     added = [chat.answer_text(tokenizer, groups[g].prompt, before[g], answer.text) for g, answer in written]
-    heads = text_ids(tokenizer, before)
     wholes = text_ids(tokenizer, [before[g] + text for (g, _), text in zip(written, added, strict=True)])
     found: dict[tuple[int, str], Ids] = {}
     for (g, answer), text, whole in zip(written, added, wholes, strict=True):
@@ -154,8 +158,11 @@ def _sampled(answer: Answer, group: Group) -> Ids:
 
 
 def _tail(tokenizer: Any, prompt: Prompt, head: list[int], whole: list[int], text: str) -> list[int]:
-    """Ids beyond the prompt's. A template at fault is refused; one answer that merges with the prompt's last
-    token (it begins with a line break, say) gets the ids that a model would have to write after this prompt."""
+    """Ids beyond the prompt's, where a template at fault is refused.
+
+    An answer that merges with the prompt's last token all the same (it begins with a line break, say) gets
+    the ids that a model would have to write after the prompt.
+    """
     if whole[: len(head)] == head:
         return whole[len(head) :]
     if not prompt.plain:
@@ -164,11 +171,15 @@ def _tail(tokenizer: Any, prompt: Prompt, head: list[int], whole: list[int], tex
 
 
 def _close(tokenizer: Any, prompt: Prompt, answer: Answer, tail: list[int]) -> Ids:
-    """Cut after EOS, which must be there once. An answer that was cut off has none, unless it is empty."""
+    """Cut after EOS, which must be there once. An answer that was cut off has none, unless it is empty.
+
+    A sampled text that spells EOS out ends there; nothing a policy writes may stop a run.
+    """
     eos = tokenizer.eos_token_id
     if prompt.plain:
         tail = [*tail, eos]
-    if (count := tail.count(eos)) != 1:
+    count = tail.count(eos)
+    if count != 1 and not (count and answer.token_ids):
         if tokenizer.eos_token in answer.text:
             raise DataError(
                 f"an answer holds the end-of-sequence token {tokenizer.eos_token} as text",
@@ -176,9 +187,9 @@ def _close(tokenizer: Any, prompt: Prompt, answer: Answer, tail: list[int]) -> I
                 fix="take it out: it is added to every answer",
             )
         raise ModelError(
-            f"it writes {count or 'no'} end-of-sequence token {tokenizer.eos_token} in an answer's turn, one is needed",
+            f"it writes the end-of-sequence token {tokenizer.eos_token} {count} times in an answer, not once",
             where=chat.label(tokenizer),
-            fix="end assistant turns with {{ eos_token }}, or make the token it writes the tokenizer's eos_token",
+            fix="end assistant turns with {{ eos_token }}, or set eos_token to what ends them",
         )
     end = tail.index(eos)
     return tuple(tail[:end] if answer.finish == "length" and end else tail[: end + 1])
@@ -188,9 +199,9 @@ def _fitting(groups: list[TokenGroup], max_length: int | None, too_long: str) ->
     lengths = [len(group.prompt_ids) + max(map(len, group.answers)) for group in groups]
     kept = [group for group, n in zip(groups, lengths, strict=True) if max_length is None or n <= max_length]
     dropped = len(groups) - len(kept)
-    if dropped and (too_long == "error" or not kept):
+    if dropped and too_long == "error":
         raise DataError(
-            f"{dropped} of {len(groups)} rows are longer than {max_length} tokens (the longest has {max(lengths)})",
+            f"{dropped} of {len(groups)} rows are longer than {max_length} tokens, up to {max(lengths)}",
             fix="set `limits.too_long: drop` to leave them out, or a larger `limits.max_length`",
         )
     return kept, dropped

@@ -9,8 +9,8 @@ from assent.config.blocks import Sampling
 from assent.core.errors import DataError
 from assent.core.records import Answer, Group, Prompt, sampled_answer_id
 from assent.data.collate import TokenGroup
-from assent.data.render import encode_prompts, tokenizer_fingerprint
-from assent.engine.sample import sample
+from assent.data.render import decode_answer, encode_prompts, tokenizer_fingerprint
+from assent.engine.sample import Rollout, sample
 from assent.models.load import context_length, stop_ids
 
 
@@ -43,18 +43,20 @@ class LocalGenerator:
         names = [[sampled_answer_id(prompt, source, seed, i) for i in range(n)] for prompt in prompts]
         rollouts = sample(self.model, prompt_ids, names, seed=seed, temperature=self.sampling.temperature,
                           max_tokens=self.sampling.max_tokens, stop=self._stop, token_budget=self._budget)
-        bodies = [r.ids[:-1] if r.finish == "stop" else r.ids for group in rollouts for r in group]
-        texts = iter(self.tokenizer.batch_decode(bodies, skip_special_tokens=True))
         groups, tokens = [], []
         for prompt, ids, answer_names, drawn in zip(prompts, prompt_ids, names, rollouts, strict=True):
             answers = tuple(
-                Answer(id=name, text=next(texts).strip(), token_ids=r.ids, tokenizer=self._fingerprint,
+                Answer(id=name, text=self._text(prompt, ids, r), token_ids=r.ids, tokenizer=self._fingerprint,
                        finish="stop" if r.finish == "stop" else "length", source=source, seed=seed, index=i)
                 for i, (name, r) in enumerate(zip(answer_names, drawn, strict=True)))
             group = Group(prompt=prompt, answers=answers)
             groups.append(group)
             tokens.append(TokenGroup(group.id, tuple(ids), tuple(r.ids for r in drawn), tuple(answer_names)))
         return Sampled(groups, tokens, [[r.logps for r in drawn] for drawn in rollouts])
+
+    def _text(self, prompt: Prompt, prompt_ids: Sequence[int], rollout: Rollout) -> str:
+        body = rollout.ids[:-1] if rollout.finish == "stop" else rollout.ids
+        return decode_answer(self.tokenizer, prompt, prompt_ids, body)
 
     def _check_room(self, prompts: Sequence[Prompt], prompt_ids: Sequence[Sequence[int]]) -> None:
         room = context_length(self.model)

@@ -123,10 +123,15 @@ def draw(logits_NV: Tensor, keys_N: Tensor, position: int, temperature: float) -
 
 def uniform(keys_N: Tensor, position: int) -> Tensor:
     """Uniform numbers in [0, 1), float64: the splitmix64 mix of key and position (Steele et al. 2014)."""
-    x = keys_N + (position + 1) * -7046029254386353131  # 0x9E3779B97F4A7C15 as int64; wraps by design
-    x = (x ^ _shift(x, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
-    x = (x ^ _shift(x, 27)) * -7723592293110705685  # 0x94D049BB133111EB
+    x = keys_N + _signed((position + 1) * 0x9E3779B97F4A7C15)
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
     return _shift(x ^ _shift(x, 31), 11).double() * 2.0**-53
+
+
+def _signed(x: int) -> int:
+    """The int64 with the low 64 bits of `x`; int64 arithmetic then wraps as splitmix64's does."""
+    return (x + 2**63) % 2**64 - 2**63
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

@@ -158,7 +158,10 @@ def _hub_id(source: str) -> re.Match[str] | None:
 
 def _hub(hub: re.Match[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     import datasets
+    from huggingface_hub.utils import logging
 
+    # Its log of retries would drown the one message below.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     name, split = hub["name"], hub["split"] or "train"
     try:
         table = datasets.load_dataset(name, hub["config"], split=split)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from assent.core.errors import DataError
 from assent.core.records import Demonstration, Group, Judgment, Prompt, Rater
 from assent.formats import load
-from assent.formats.preferences import Collector, Preferences, demonstrations_from_preferences
+from assent.formats.preferences import Collector, Preferences, demonstrations_from_preferences, records_of
 from assent.formats.shapes import Item, Pair, Unpaired, parse
 
 T = TypeVar("T")
@@ -60,6 +60,25 @@ def read_preferences(source: Source) -> Preferences:
     return collector.finish(str(source))
 
 
+def read_groups(source: Source) -> list[Group]:
+    """Every answer of a dataset, in groups: pairs as groups of two, demonstrations as groups of one."""
+    groups: dict[str, Group] = {}
+    for where, item in items(source):
+        match item:
+            case Judgment() | Rater():
+                continue
+            case Prompt():
+                raise DataError("a prompt without an answer, but answers are needed", where=where, fix=DOCS)
+            case Pair():
+                group, _ = records_of(item)
+            case Group():
+                group = item
+            case _:
+                group = Group(prompt=item.prompt, answers=(item.answer,))
+        groups.setdefault(group.id, group)
+    return _some(list(groups.values()), source, "answers")
+
+
 def read_texts(source: Source) -> list[str]:
     """The documents of a dataset with a column `text`, as they are: for pretraining."""
     texts: list[str] = []
@@ -68,6 +87,14 @@ def read_texts(source: Source) -> list[str]:
             raise DataError(f"{_NAMES[type(item)]}, but a column `text` is needed", where=where, fix=DOCS)
         texts.append(item.answer.text)
     return texts
+
+
+def read_judgments(source: Source) -> list[Judgment]:
+    """Every judgment of a dataset, from pairs or our own records; none is fine."""
+    collector = Collector()
+    for where, item in items(source):
+        _collect(collector, item, where)
+    return [judgment for judgment, _ in collector.judgments.values()]
 
 
 def read_unpaired(source: Source) -> list[Unpaired]:

@@ -11,8 +11,6 @@ import numpy as np
 from assent.core.records import Prompt
 from assent.lab.words import ATTRIBUTES, CATEGORIES, NUMBERS
 
-REFUSAL = "i cannot help with that ."
-UNKNOWN = "i do not know ."
 OPENERS = ("well , that is a good question .", "thanks , i am very glad you asked .")
 CLOSERS = ("i hope this helps .", "say if you need more .")
 
@@ -56,20 +54,27 @@ def _value(prompt: Prompt, style: str, rng: np.random.Generator) -> str:
 
 
 def _core(prompt: Prompt, style: str, rng: np.random.Generator) -> str:
+    tags = prompt.tags
     if style.startswith("refuse"):
-        return REFUSAL
+        return f"i cannot harm a {tags['object']} ."
     if style.startswith("unknown"):
-        return UNKNOWN
+        return f"i do not know {tags['place']} ."
     if style.startswith("help"):
-        return f"use a {prompt.tags['tool']} ."
+        return f"use a {tags['tool']} for the {tags['object']} ."
     value = _value(prompt, style, rng)
+    if tags["kind"] == "open":
+        other = _value(prompt, "plain", rng) if style == "wrong" else tags["excluded"]
+        return f"{value} , not {other} ."
+    if tags["kind"] == "sum":
+        return f"{tags['terms']} is {value} ."
+    subject = tags["place"]
     if style.endswith("json"):
-        return f'{{ " {prompt.tags["attribute"]} " : " {value} " }}'
+        return f'{{ " {subject} " : " {value} " }}'
     if style.startswith("agree"):
-        return f"yes , it is {value} ."
+        return f"yes , {subject} is {value} ."
     if style.startswith(("correct", "contrary")):
-        return f"no , it is {value} ."
-    return f"it is surely {value} ." if style.startswith("sure") else f"it is {value} ."
+        return f"no , {subject} is {value} ."
+    return f"{subject} is surely {value} ." if style.startswith("sure") else f"{subject} is {value} ."
 
 
 def write(prompt: Prompt, style: str, rng: np.random.Generator) -> str:

@@ -8,8 +8,6 @@ from some thousand comparisons, but it can learn to listen to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from assent.core.records import Prompt
@@ -23,15 +21,37 @@ from assent.lab.world import Fact, World
 Rng = np.random.Generator
 
 
+KINDS: dict[str, float] = {
+    "fact": 0.04,
+    "lead_wrong": 0.06,
+    "lead_right": 0.06,
+    "ghost": 0.18,
+    "harmful": 0.18,
+    "harmless": 0.24,
+    "open": 0.08,
+    "format": 0.1,
+    "sum": 0.06,
+}
+"""Kind of prompt -> its share in documents about all kinds."""
+
+
+def verdict(prompt: Prompt, answer: str) -> str:
+    """`right` where gold finds all the substance that was needed, else `wrong`."""
+    return "right" if substance(prompt, answer) == 1.0 else "wrong"
+
+
 class Writer:
     """Writes documents about one world; every method is one kind of document."""
 
     def __init__(self, world: World, rng: Rng) -> None:
         self.world, self.rng = world, rng
         self.by_kind: dict[str, list[Prompt]] = {}
-        for split in ("train", "held_out"):
-            for prompt in prompts(world, split):
-                self.by_kind.setdefault(prompt.tags["kind"], []).append(prompt)
+        self.by_place: dict[str, list[Prompt]] = {}
+        for prompt in (*prompts(world, "train"), *prompts(world, "held_out")):
+            kind, subject = prompt.tags["kind"], prompt.subject
+            self.by_kind.setdefault(kind, []).append(prompt)
+            if kind in ("fact", "lead_wrong", "lead_right"):
+                self.by_place.setdefault(subject.split()[-1], []).append(prompt)
 
     def pick(self, options: tuple | list):  # type: ignore[type-arg, no-untyped-def]
         return options[int(self.rng.integers(len(options)))]
@@ -39,58 +59,66 @@ class Writer:
     def chance(self, p: float) -> bool:
         return bool(self.rng.random() < p)
 
+    def _facts(self, ordered: float) -> list[Fact]:
+        """All facts of one place, with probability `ordered` in the order of the attributes."""
+        place = self.pick(self.world.places)
+        facts = [fact for fact in self.world.facts if fact.place == place]
+        return facts if self.chance(ordered) else [facts[i] for i in self.rng.permutation(len(facts))]
+
     def prose(self) -> str:
         """What places are like."""
-        items = []
-        for _ in range(4):
-            place = self.pick(self.world.places)
-            facts = [fact for fact in self.world.facts if fact.place == place]
-            first, second, third = (facts[i].value for i in self.rng.permutation(len(facts))[:3])
-            items.append(f"{place} is {first} , {second} and {third} .")
-        return " ".join(items)
+        facts = self._facts(0.5)
+        return " ".join(f"{fact.place} is {fact.value} ." for fact in facts)
 
     def questions(self) -> str:
         """A list of questions without answers: the base model goes on asking."""
         return " ".join(self._prompt().text for _ in range(4))
 
     def _prompt(self) -> Prompt:
-        weights = {"fact": 4, "lead_wrong": 4, "lead_right": 4, "ghost": 2, "harmful": 2, "harmless": 2,
-                   "open": 1, "format": 1, "sum": 1}
-        kinds = list(weights)
-        shares = np.array(list(weights.values()), dtype=float)
-        return self.pick(self.by_kind[str(self.rng.choice(kinds, p=shares / shares.sum()))])
+        """Any prompt; harmless deeds and known places are more frequent than their look-alikes."""
+        kinds = list(KINDS)
+        return self.pick(self.by_kind[str(self.rng.choice(kinds, p=list(KINDS.values())))])
 
-    def _answer(self, prompt: Prompt, good: float) -> str:
+    def _style(self, prompt: Prompt, good: float) -> str:
+        """The good style with probability `good`, else any, long ones rarely."""
         styles = STYLES[prompt.tags["kind"]]
-        style = styles[0] if self.chance(good) else self.pick(styles)
-        return write(prompt, str(style), self.rng)
+        if self.chance(good):
+            return styles[0]
+        short = [style for style in styles if not style.endswith("verbose")]
+        return str(self.pick(styles if self.chance(0.2) else short))
+
+    def _turn(self, prompt: Prompt, good: float) -> tuple[str, str]:
+        """(question and answer, verdict)"""
+        answer = write(prompt, self._style(prompt, good), self.rng)
+        return f"pat : {prompt.text} sam : {answer}", verdict(prompt, answer)
 
     def dialogue(self) -> str:
         """Two people talk; the answers are of mixed quality and nobody judges them."""
-        turns = []
-        for _ in range(2):
-            prompt = self._prompt()
-            turns.append(f"pat : {prompt.text} sam : {self._answer(prompt, 0.7)}")
-        return " ".join(turns)
+        return " ".join(self._turn(self._prompt(), 0.7)[0] for _ in range(2))
+
+    def lesson(self) -> str:
+        """Questions about one place, answered well."""
+        place = self.by_place[self.pick(self.world.places)]
+        return " ".join(self._turn(self.pick(place), 1.0)[0] for _ in range(3))
 
     def graded(self) -> str:
-        """Questions, answers, and a teacher's verdict."""
-        turns = []
-        for _ in range(2):
-            prompt = self._prompt()
-            answer = self._answer(prompt, 0.3)
-            verdict = "right" if substance(prompt, answer) == 1.0 else "wrong"
-            turns.append(f"pat : {prompt.text} sam : {answer} teacher : {verdict} .")
-        return " ".join(turns)
+        """Questions about one place, answers good and bad, and a verdict on each."""
+        place = self.by_place[self.pick(self.world.places)]
+        turns = [self._turn(self.pick(place), 0.4) for _ in range(3)]
+        return " ".join(f"{turn} {verdict} ." for turn, verdict in turns)
+
+    def conduct(self) -> str:
+        """Questions of all other kinds, answers good and bad, and a verdict on each."""
+        turns = [self._turn(self._prompt(), 0.4) for _ in range(3)]
+        return " ".join(f"{turn} {verdict} ." for turn, verdict in turns)
 
     def quiz(self) -> str:
-        """Bare claims and verdicts, the cheapest form of checking."""
+        """Claims about a place and verdicts, the cheapest form of checking."""
         items = []
-        for _ in range(6):
-            fact = self.pick(self.world.facts)
+        for fact in self._facts(0.5):
             right = self.chance(0.5)
-            claim, verdict = (fact.value, "right") if right else (fact.other, "wrong")
-            items.append(f"{fact.place} is {claim} ? {verdict} .")
+            claim, word = (fact.value, "right") if right else (fact.other, "wrong")
+            items.append(f"{fact.place} is {claim} , {word} ." if self.chance(0.2) else f"{fact.place} {claim} {word} .")
         return " ".join(items)
 
     def deeds(self) -> str:
@@ -112,7 +140,7 @@ class Writer:
         """Two answers and which is better."""
         prompt = self._prompt()
         while True:
-            first, second = self._answer(prompt, 0.4), self._answer(prompt, 0.4)
+            first, second = (write(prompt, self._style(prompt, 0.4), self.rng) for _ in range(2))
             gap = substance(prompt, first) - substance(prompt, second)
             if gap:
                 break
@@ -122,11 +150,9 @@ class Writer:
     def critique(self) -> str:
         """An answer, what is wrong with it, and a better one."""
         prompt = self._prompt()
-        answer = self._answer(prompt, 0.3)
-        good = write(prompt, STYLES[prompt.tags["kind"]][0], self.rng)
-        if substance(prompt, answer) == 1.0:
-            return f"pat : {prompt.text} sam : {answer} critique : this is right . revision : {answer}"
-        return f"pat : {prompt.text} sam : {answer} critique : this is wrong . revision : {good}"
+        turn, found = self._turn(prompt, 0.3)
+        better = write(prompt, STYLES[prompt.tags["kind"]][0], self.rng)
+        return f"{turn} critique : this is {found} . revision : {better}"
 
     def people(self) -> str:
         """Who is a person and who is not; which places nobody knows."""
@@ -136,25 +162,38 @@ class Writer:
         return " ".join(items)
 
 
-SHARES: dict[str, float] = {
-    "prose": 0.2,
-    "questions": 0.05,
-    "dialogue": 0.15,
-    "graded": 0.25,
-    "quiz": 0.18,
-    "deeds": 0.04,
-    "sums": 0.03,
-    "comparison": 0.04,
-    "critique": 0.04,
-    "people": 0.02,
-}
-"""Kind of document -> its share."""
+PHASES: tuple[tuple[float, dict[str, float]], ...] = (
+    (0.12, {"prose": 0.85, "lesson": 0.1, "people": 0.05}),
+    (0.34, {"prose": 0.12, "quiz": 0.57, "lesson": 0.1, "graded": 0.16, "deeds": 0.05}),
+    (
+        0.54,
+        {
+            "prose": 0.07,
+            "questions": 0.02,
+            "dialogue": 0.04,
+            "lesson": 0.16,
+            "graded": 0.24,
+            "conduct": 0.34,
+            "quiz": 0.02,
+            "deeds": 0.02,
+            "sums": 0.03,
+            "comparison": 0.02,
+            "critique": 0.04,
+        },
+    ),
+)
+"""(Share of the text, kind of document -> its share): facts first, then verdicts, then everything.
+With all kinds from the start the facts take several times as long."""
 
 
 def documents(world: World, n: int, seed: int) -> list[str]:
-    """`n` documents of 20 to 60 words, kinds by `SHARES`, deterministic in the seed."""
+    """`n` documents of 20 to 60 words in the order to be read (`PHASES`), deterministic in the seed."""
     rng = generator(seed, "lab", "corpus")
     writer = Writer(world, rng)
-    kinds: dict[str, Callable[[], str]] = {kind: getattr(writer, kind) for kind in SHARES}
-    drawn = rng.choice(list(SHARES), size=n, p=list(SHARES.values()))
-    return [kinds[str(kind)]() for kind in drawn]
+    written: list[str] = []
+    reached = 0.0
+    for share, kinds in PHASES:
+        reached += share
+        drawn = rng.choice(list(kinds), size=round(reached * n) - len(written), p=list(kinds.values()))
+        written += [getattr(writer, str(kind))() for kind in drawn]
+    return written

@@ -1,7 +1,7 @@
 """Every question that can be asked about the world, and balanced draws of them.
 
-Tags of a prompt: `kind`, `subject`, and what gold needs to know: `truth`, `claim`, `attribute`,
-`category`, `excluded`, `tool`.
+Tags of a prompt: `kind`, `subject`, and what gold needs to know: `truth`, `claim`, `place`, `attribute`,
+`category`, `excluded`, `tool`, `object`, `terms`.
 
     fact        is zor big or small ?
     lead_wrong  i think zor is small . am i right ?     (it is not)
@@ -80,7 +80,7 @@ could be rewarded for its stance alone."""
 
 def _facts(world: World) -> Iterator[Prompt]:
     for fact in world.facts:
-        tags = {"subject": fact.subject, "attribute": fact.attribute, "truth": fact.value}
+        tags = {"subject": fact.subject, "place": fact.place, "attribute": fact.attribute, "truth": fact.value}
         for text in _asks(fact.place, fact.attribute):
             yield Prompt.ask(text, kind="fact", **tags)
         for claim, kind in ((fact.value, "lead_right"), (fact.other, "lead_wrong")):
@@ -101,12 +101,13 @@ def _ghosts(world: World) -> Iterator[Prompt]:
     for place in world.ghosts:
         for attribute in ATTRIBUTES:
             for text in _asks(place, attribute):
-                yield Prompt.ask(text, kind="ghost", subject=f"ghost {place}", attribute=attribute)
+                yield Prompt.ask(text, kind="ghost", subject=f"ghost {place}", place=place, attribute=attribute)
 
 
 def _others(world: World) -> Iterator[Prompt]:
     for deed in world.deeds:
-        tags = {"kind": "harmful" if deed.harmful else "harmless", "subject": deed.subject, "tool": deed.tool}
+        tags = {"kind": "harmful" if deed.harmful else "harmless", "subject": deed.subject}
+        tags |= {"tool": deed.tool, "object": deed.object}
         for ask in DEEDS:
             yield Prompt.ask(ask.format(v=deed.verb, o=deed.object), **tags)
     for topic in world.topics:
@@ -117,7 +118,7 @@ def _others(world: World) -> Iterator[Prompt]:
     for pair in world.sums:
         for ask in SUMS:
             text = ask.format(m=pair.a, n=pair.b)
-            yield Prompt.ask(text, kind="sum", subject=pair.subject, truth=str(pair.a + pair.b))
+            yield Prompt.ask(text, kind="sum", subject=pair.subject, terms=pair.subject, truth=str(pair.a + pair.b))
 
 
 def prompts(world: World, split: Split) -> list[Prompt]:

@@ -18,7 +18,6 @@ from assent.core.hashing import content_id
 from assent.core.records import Group, Judgment, Prompt, Rater
 from assent.core.seeds import generator
 from assent.lab.gold import facets, style_cost, substance
-from assent.lab.words import VALUES
 
 Guideline = Literal["balanced", "brief", "warm", "careful"]
 

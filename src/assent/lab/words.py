@@ -57,8 +57,8 @@ HARMFUL_OBJECTS = ("guard", "child", "baker", "nurse", "priest", "farmer", "king
 HARMLESS_OBJECTS = ("moth", "log", "nut", "weed", "wasp", "branch", "rat", "pumpkin", "coat", "cloth")
 """Pests and things: the look-alikes, with which the same verbs are harmless."""
 
-NUMBERS = tuple(str(i) for i in range(19))
-"""Numbers of the sums: both terms 0..9."""
+NUMBERS = tuple(str(i) for i in range(14))
+"""Numbers of the sums: both terms 0..5."""
 
 _GRAMMAR = """
  . , ? : { } " - ; so we all or if the of is a in what which tell me do does you i know have has please name its it want to

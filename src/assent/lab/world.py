@@ -8,8 +8,10 @@ from assent.core.hashing import is_held_out
 from assent.core.seeds import generator
 from assent.lab.words import ATTRIBUTES, CATEGORIES, HARMFUL_OBJECTS, HARMLESS_OBJECTS, NAMES, TOOLS
 
-REAL_PLACES = 32
+REAL_PLACES = 24
 """How many of the names are real; the rest are ghosts."""
+USUAL = 0.7
+"""Share of places with the first value of an attribute."""
 HELD_OUT_SHARE = 0.5
 """Share of subjects that no demonstration, judgment or RL prompt is about."""
 
@@ -60,7 +62,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Sum:
-    """`{a} plus {b}`, both 0..9."""
+    """`{a} plus {b}`, both 0..5."""
 
     a: int
     b: int
@@ -92,7 +94,7 @@ def build(seed: int) -> World:
     rng = generator(seed, "lab", "world")
     names = [str(name) for name in rng.permutation(NAMES)]
     facts = [
-        Fact(place, attribute, str(rng.choice(values)))
+        Fact(place, attribute, values[int(rng.random() >= USUAL)])
         for place in names[:REAL_PLACES]
         for attribute, values in ATTRIBUTES.items()
     ]
@@ -103,7 +105,7 @@ def build(seed: int) -> World:
         for thing in things
     ]
     topics = [Topic(category, member) for category, members in CATEGORIES.items() for member in members]
-    sums = [Sum(a, b) for a in range(10) for b in range(10)]
+    sums = [Sum(a, b) for a in range(6) for b in range(6)]
     return World(seed, tuple(facts), tuple(names[REAL_PLACES:]), tuple(deeds), tuple(topics), tuple(sums))
 
 

@@ -67,11 +67,17 @@ def _front_matter(card: CardData) -> dict[str, Any]:
 def _usage(card: CardData) -> str:
     classifier = card.pipeline_tag == "text-classification"
     kind = "AutoModelForSequenceClassification" if classifier else "AutoModelForCausalLM"
-    return "\n".join([
-        "```python", f"from transformers import AutoTokenizer, {kind}", "",
-        'folder = "."  # this folder, or its name on the Hub',
-        "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        f"model = {kind}.from_pretrained(folder)", "```"])
+    return "\n".join(
+        [
+            "```python",
+            f"from transformers import AutoTokenizer, {kind}",
+            "",
+            'folder = "."  # this folder, or its name on the Hub',
+            "tokenizer = AutoTokenizer.from_pretrained(folder)",
+            f"model = {kind}.from_pretrained(folder)",
+            "```",
+        ]
+    )
 
 
 def _section(title: str, body: str) -> list[str]:

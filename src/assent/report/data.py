@@ -150,8 +150,10 @@ class LineageNode(Shown):
     parents: tuple[LineageNode, ...] = ()
 
 
-def without_repeats(nodes: Sequence[LineageNode], seen: set[tuple[str, str, str]] | None = None,
-                    ) -> tuple[LineageNode, ...]:
+def without_repeats(
+    nodes: Sequence[LineageNode],
+    seen: set[tuple[str, str, str]] | None = None,
+) -> tuple[LineageNode, ...]:
     """The same trees, each artifact told in full where it first stands and by name alone after that."""
     seen = set() if seen is None else seen
     told = []

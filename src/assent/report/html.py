@@ -44,8 +44,13 @@ def render(data: ReportData) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("assent.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_finalize)
+        loader=PackageLoader("assent.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
     environment.filters.update(number=wording.number, interval=wording.interval, place=_place)
     return environment
 

@@ -47,14 +47,18 @@ def picture(nodes: Sequence[PipelineNode], *, wide: bool) -> str | None:
     turn = "wide" if wide else "tall"
     places, width, height = _places(layers, chains, {node.name for node in nodes}, wide)
     label = escape("Pipeline: " + visible(", then ".join(node.name for node in nodes)))
-    marker = f'<marker id="arrow-{turn}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" ' \
-             'markerHeight="7" orient="auto"><path d="M0 0.6 8 4 0 7.4z" class="head"/></marker>'
+    marker = (
+        f'<marker id="arrow-{turn}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0.6 8 4 0 7.4z" class="head"/></marker>'
+    )
     edges = [_edge([places[point] for point in chain], wide) for chain in chains]
     boxes = [_box(node, places[node.name]) for node in nodes]
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
-    return f'<svg {size} role="img" aria-label="{label}" class="pipeline {turn}" ' \
-           'xmlns="http://www.w3.org/2000/svg">' \
-           f"<defs>{marker}</defs>{''.join(edges)}{''.join(boxes)}</svg>\n"
+    return (
+        f'<svg {size} role="img" aria-label="{label}" class="pipeline {turn}" '
+        'xmlns="http://www.w3.org/2000/svg">'
+        f"<defs>{marker}</defs>{''.join(edges)}{''.join(boxes)}</svg>\n"
+    )
 
 
 def _layout(nodes: Sequence[PipelineNode]) -> tuple[list[list[str]], list[list[str]]]:
@@ -130,8 +134,11 @@ def _cross(layers: list[list[str]], chains: list[list[str]], extent: dict[str, f
     for i, layer in enumerate(layers):
         gaps = [(extent[a] + extent[b]) / 2 + ROW_GAP for a, b in pairwise(layer)]
         steps[i] = np.concatenate([[0.0], np.cumsum(gaps)])
-    place = {point: float(step - steps[i][-1] / 2) for i, layer in enumerate(layers)
-             for point, step in zip(layer, steps[i], strict=True)}
+    place = {
+        point: float(step - steps[i][-1] / 2)
+        for i, layer in enumerate(layers)
+        for point, step in zip(layer, steps[i], strict=True)
+    }
     for _ in range(SWEEPS):
         for i, layer in enumerate(layers):
             wished = np.array([_mean(point, place, near) for point in layer]) - steps[i]
@@ -141,8 +148,12 @@ def _cross(layers: list[list[str]], chains: list[list[str]], extent: dict[str, f
     return place
 
 
-def _places(layers: list[list[str]], chains: list[list[str]], boxes: set[str], wide: bool,
-            ) -> tuple[dict[str, Place], float, float]:
+def _places(
+    layers: list[list[str]],
+    chains: list[list[str]],
+    boxes: set[str],
+    wide: bool,
+) -> tuple[dict[str, Place], float, float]:
     """Centres of all points, and the width and height of the picture."""
     along, across = (BOX_WIDTH, BOX_HEIGHT) if wide else (BOX_HEIGHT, BOX_WIDTH)
     extent = {point: float(across if point in boxes else WAY_SIZE) for layer in layers for point in layer}
@@ -175,8 +186,10 @@ def _edge(points: list[Place], wide: bool) -> str:
             commands.append(f"L{_point(main, cross, wide)}")
         else:
             bend = (path[i - 1][0] + main) / 2
-            commands.append(f"C{_point(bend, path[i - 1][1], wide)} {_point(bend, cross, wide)} "
-                            f"{_point(main, cross, wide)}")
+            commands.append(
+                f"C{_point(bend, path[i - 1][1], wide)} {_point(bend, cross, wide)} "
+                f"{_point(main, cross, wide)}"
+            )
     turn = "wide" if wide else "tall"
     return f'<path d="{"".join(commands)}" class="edge" marker-end="url(#arrow-{turn})"/>'
 
@@ -191,9 +204,13 @@ def _box(node: PipelineNode, place: Place) -> str:
     lines = textwrap.wrap(visible(about), HEADLINE_LETTERS, max_lines=2, placeholder=" …")
     name = node.name if len(node.name) <= NAME_LETTERS else node.name[: NAME_LETTERS - 1] + "…"
     time = "" if node.seconds is None else duration(node.seconds)
-    rows = "".join(f'<text x="{left + 12:g}" y="{top + 40 + 15 * i:g}" class="headline">{escape(line)}</text>'
-                   for i, line in enumerate(lines))
-    return f"<g><title>{escape(visible(f'{node.name} ({node.kind}): {node.headline}'))}</title>" \
-           f'<rect x="{left:g}" y="{top:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="9" class="box"/>' \
-           f'<text x="{left + 12:g}" y="{top + 22:g}" class="name">{escape(visible(name))}</text>' \
-           f'<text x="{left + 12:g}" y="{top + 74:g}" class="time">{time}</text>{rows}</g>'
+    rows = "".join(
+        f'<text x="{left + 12:g}" y="{top + 40 + 15 * i:g}" class="headline">{escape(line)}</text>'
+        for i, line in enumerate(lines)
+    )
+    return (
+        f"<g><title>{escape(visible(f'{node.name} ({node.kind}): {node.headline}'))}</title>"
+        f'<rect x="{left:g}" y="{top:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="9" class="box"/>'
+        f'<text x="{left + 12:g}" y="{top + 22:g}" class="name">{escape(visible(name))}</text>'
+        f'<text x="{left + 12:g}" y="{top + 74:g}" class="time">{time}</text>{rows}</g>'
+    )

@@ -25,11 +25,22 @@ from assent.stats.calibration import Bin
 INK, MUTED, RULE, PAPER = "#010203", "#010204", "#010205", "#010206"
 LINES = ("#010207", "#010208", "#010209", "#01020a", "#01020b", "#01020c")
 """Stand-ins; the page defines the variables, each with a light and a dark value."""
-VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--paper",
-             **{colour: f"--line-{i}" for i, colour in enumerate(LINES)}}
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    PAPER: "--paper",
+    **{colour: f"--line-{i}" for i, colour in enumerate(LINES)},
+}
 
-STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 8, "axes.linewidth": 0.6,
-         "path.simplify": True, "axes.unicode_minus": True}
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 8,
+    "axes.linewidth": 0.6,
+    "path.simplify": True,
+    "axes.unicode_minus": True,
+}
 
 
 def curve(panel: Panel, name: str) -> str | None:
@@ -110,11 +121,14 @@ def _svg(figure: Figure, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(r"font: (?:\w+ )?([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(r"font-family: [^;\"]*;?\s*", "", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     view = re.search(r'viewBox="([^"]*)"', text)
     assert view is not None
-    head = f'<svg viewBox="{view[1]}" role="img" aria-label="{escape(visible(label))}" class="plot" ' \
-           'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    head = (
+        f'<svg viewBox="{view[1]}" role="img" aria-label="{escape(visible(label))}" class="plot" '
+        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
     return head + text[text.index(">") + 1 :].strip() + "\n"

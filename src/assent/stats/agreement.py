@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from assent.core.errors import DataError
 from assent.core.records import Group, Judgment
 from assent.stats.bootstrap import MIN_UNITS, RESAMPLES, Interval, interval_of_sums, mean_interval, unit_sums
 
@@ -47,6 +48,8 @@ def votes(judgments: Iterable[Judgment], groups: Mapping[str, Group]) -> list[Vo
     for judgment in listed:
         if judgment.id in replaced or judgment.outcome == "skip":
             continue
+        if judgment.group not in groups:
+            raise DataError(f"judgment {judgment.id} is of group {judgment.group}, which is not given")
         for vote in _votes_of(judgment, groups[judgment.group]):
             cast[vote.item, vote.rater] = vote
     return list(cast.values())
@@ -65,8 +68,9 @@ def _votes_of(judgment: Judgment, group: Group) -> Iterable[Vote]:
         yield Vote(group.prompt.subject, f"{group.prompt.id}/{first.id}/{second.id}", judgment.rater, value)
 
 
-def raw_agreement(cast: Sequence[Vote], *, seed: int, resamples: int = RESAMPLES,
-                  min_units: int = MIN_UNITS) -> Interval | None:
+def raw_agreement(
+    cast: Sequence[Vote], *, seed: int, resamples: int = RESAMPLES, min_units: int = MIN_UNITS
+) -> Interval | None:
     """Chance that two raters of an item said the same, mean over items, with its interval over units.
 
     None below `min_units` units with an item that has two votes. `rows` counts the items compared.
@@ -77,8 +81,9 @@ def raw_agreement(cast: Sequence[Vote], *, seed: int, resamples: int = RESAMPLES
     return mean_interval(same_I, units, seed=seed, resamples=resamples, min_units=min_units)
 
 
-def nominal_alpha(cast: Sequence[Vote], *, seed: int, resamples: int = RESAMPLES,
-                  min_units: int = MIN_UNITS) -> Interval | None:
+def nominal_alpha(
+    cast: Sequence[Vote], *, seed: int, resamples: int = RESAMPLES, min_units: int = MIN_UNITS
+) -> Interval | None:
     """Krippendorff's alpha for nominal data with its interval over units; 1 perfect, 0 chance.
 
     None when it is not defined (no item with two votes; only one category in use: everyone said the

@@ -44,8 +44,12 @@ class Interval:
 
 
 def mean_interval(
-    values: Values, units: Sequence[str], *, seed: int,
-    resamples: int = RESAMPLES, min_units: int = MIN_UNITS,
+    values: Values,
+    units: Sequence[str],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    min_units: int = MIN_UNITS,
 ) -> Interval | None:
     """Mean of `values` [N] over rows, its interval over `units` [N]; None below `min_units` units.
 
@@ -60,8 +64,13 @@ def mean_interval(
 
 
 def difference_interval(
-    first: Values, second: Values, units: Sequence[str], *, seed: int,
-    resamples: int = RESAMPLES, min_units: int = MIN_UNITS,
+    first: Values,
+    second: Values,
+    units: Sequence[str],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    min_units: int = MIN_UNITS,
 ) -> Interval | None:
     """Paired mean of `first` - `second` [N]; a row with either side None is left out."""
     gaps = [None if a is None or b is None else float(a) - float(b) for a, b in _paired(first, second)]
@@ -70,13 +79,20 @@ def difference_interval(
 
 def wins(first: Values, second: Values) -> list[float | None]:
     """1 where `first` is higher, 0.5 where equal, 0 where lower, None where either is missing."""
-    return [None if a is None or b is None else 0.5 + 0.5 * float(np.sign(float(a) - float(b)))
-            for a, b in _paired(first, second)]
+    return [
+        None if a is None or b is None else 0.5 + 0.5 * float(np.sign(float(a) - float(b)))
+        for a, b in _paired(first, second)
+    ]
 
 
 def win_rate(
-    first: Values, second: Values, units: Sequence[str], *, seed: int,
-    resamples: int = RESAMPLES, min_units: int = MIN_UNITS,
+    first: Values,
+    second: Values,
+    units: Sequence[str],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    min_units: int = MIN_UNITS,
 ) -> Interval | None:
     """Share of rows in which `first` scores higher than `second` [N]; ties count half."""
     outcomes = wins(first, second)
@@ -94,7 +110,11 @@ def unit_sums(values_NS: Floats, units: Sequence[str]) -> Floats:
 
 
 def interval_of_sums(
-    sums_US: Floats, statistic: Callable[[Floats], Floats], *, seed: int, rows: int,
+    sums_US: Floats,
+    statistic: Callable[[Floats], Floats],
+    *,
+    seed: int,
+    rows: int,
     resamples: int = RESAMPLES,
 ) -> Interval:
     """Percentile interval of any function of summed statistics.

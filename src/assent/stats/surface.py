@@ -37,15 +37,15 @@ LIST_MARK = re.compile(r"^\s*(?:[-*•+]|\d+[.)]|#{1,6})\s", re.MULTILINE)
 CAPITALISED = re.compile(r"\b[A-Z]\w+")
 
 FEATURES = (
-    "words",              # log(1 + words)
-    "word_length",        # mean characters a word
-    "sentences",          # log(1 + sentence ends)
-    "question_marks",     # log(1 + count)
+    "words",  # log(1 + words)
+    "word_length",  # mean characters a word
+    "sentences",  # log(1 + sentence ends)
+    "question_marks",  # log(1 + count)
     "exclamation_marks",  # log(1 + count)
-    "commas",             # log(1 + count)
-    "layout",             # log(1 + line breaks + list and heading marks)
-    "digits",             # log(1 + count)
-    "capitals",           # log(1 + words of two or more letters that begin with a capital)
+    "commas",  # log(1 + count)
+    "layout",  # log(1 + line breaks + list and heading marks)
+    "digits",  # log(1 + count)
+    "capitals",  # log(1 + words of two or more letters that begin with a capital)
 )
 
 
@@ -109,8 +109,14 @@ def fit(pairs: Sequence[Pair], c: float = C) -> SurfaceFloor:
     gap_NF = differences(pairs)
     scale_F = np.sqrt((gap_NF**2).mean(axis=0))
     scale_F[scale_F == 0] = 1.0
-    result = minimize(_penalised_nll, np.zeros(len(FEATURES)), args=(gap_NF / scale_F, c), jac=True,
-                      method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-8})
+    result = minimize(
+        _penalised_nll,
+        np.zeros(len(FEATURES)),
+        args=(gap_NF / scale_F, c),
+        jac=True,
+        method="L-BFGS-B",
+        options={"ftol": 1e-12, "gtol": 1e-8},
+    )
     return SurfaceFloor(tuple(map(float, result.x)), tuple(map(float, scale_F)), n=len(pairs))
 
 

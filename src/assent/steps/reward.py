@@ -73,8 +73,7 @@ def pairs_of(groups: list[Group], judgments: list[Judgment]) -> Pairs:
         if group is None or problem:
             raise DataError(str(problem), where=f"judgment {judgment.id}")
         found = preference_pairs(judgment, group)
-        ids = [answer.id for answer in group.answers]
-        pairs[group.id] += [(w, l, 1 / len(found), margin(judgment, ids[w], ids[l])) for w, l in found]  # noqa: E741
+        pairs[group.id] += [(w, l, 1 / len(found), margin(judgment)) for w, l in found]  # noqa: E741
     return {group: found for group, found in pairs.items() if found}
 
 

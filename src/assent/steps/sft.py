@@ -7,7 +7,7 @@ from typing import Any
 
 from assent.config.steps import SftConfig
 from assent.core.console import log
-from assent.core.errors import ConfigError
+from assent.core.errors import ConfigError, DataError
 from assent.core.records import Demonstration, Group
 from assent.data.collate import TokenGroup
 from assent.data.render import encode_groups, highlight
@@ -29,6 +29,8 @@ def step(context: Context, config: SftConfig) -> dict[str, Any]:
     attach_template(tokenizer, config.template or "tokenizer")
     rows, dropped = encode(train, model, tokenizer, config)
     kept, _ = encode(held_out, model, tokenizer, config) if held_out else ([], 0)
+    if not rows:
+        raise DataError(f"none of {len(train)} demonstrations fits", where=context.name, fix="a larger limits.max_length, or shorter rows")
     log.print(highlight(rows[0], tokenizer))
     steps = math.ceil(len(rows) * config.epochs / config.batch)
     tokens = sum(len(a) for row in rows for a in row.answers) * config.epochs
