@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,16 +66,22 @@ class Store:
     def begin(self, step: str, key: str, resolved: dict[str, Any]) -> bool:
         """Open a step folder for writing. True: go (afresh or on from a checkpoint); False: already done.
 
-        A folder made by another recipe is never overwritten.
+        What another recipe made, finished or up to a checkpoint, is never overwritten.
         """
         folder = self.folder(step)
+        if folder.exists() and not folder.is_dir():
+            raise ArtifactError("is a file, but the step needs a folder there", where=str(folder), fix="give another --out")
         done = manifests.read(folder)
         if done and done.key == key:
             return False
-        started = _started_key(folder)
-        if (done and done.key != key) or (started and started != key):
+        started, kept = _started_key(folder), any(folder.glob("checkpoint.*"))
+        if done or (kept and started != key):
             raise ArtifactError(f"step `{step}` was made by another recipe, seed or input", where=str(folder),
                                 fix=f"give another --out, or delete {folder} to make it again")
+        if not started and _holds_files(folder):
+            raise ArtifactError("holds files that no step made, and nothing is overwritten", where=str(folder),
+                                fix="give another --out")
+        _sweep(folder, kept)
         write_json(folder / RESOLVED, {"key": key, **resolved})
         return True
 
@@ -95,6 +102,21 @@ class Store:
             if not path.is_file() or file_hash(path) != digest:
                 raise ArtifactError("is missing or was changed since the step finished", where=str(path),
                                     fix=f"delete {self.folder(step)} to make it again")
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+
+
+def _sweep(folder: Path, kept: bool) -> None:
+    """Remove what a killed step wrote: beside its checkpoint where it has one, all of it otherwise.
+
+    Half an artifact, or a temporary file, would count as content.
+    """
+    for path in [folder / part for part in CONTENT] if kept else [folder]:
+        shutil.rmtree(path, ignore_errors=True)
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _started_key(folder: Path) -> str | None:

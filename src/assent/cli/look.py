@@ -62,6 +62,8 @@ def _line(node: Any) -> str:
             facts.append(f"{key.replace('_', ' ')} {value:.4g}")
         elif isinstance(value, list) and value and "interval" not in key:
             facts.append(f"{key.replace('_', ' ')} {', '.join(map(str, value))}")
+    if node.remade:
+        facts.append("made again since: not what the step above was made from")
     facts += [f"from {name} ({digest[:12]})" for name, digest in node.sources.items()]
     return f"[bold]{escape(node.step)}[/] ({node.kind}) [dim]{node.content[:12]}[/] {escape('; '.join(facts))}"
 

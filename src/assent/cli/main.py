@@ -10,7 +10,7 @@ import typer
 
 from assent.cli import look, models, work
 from assent.core.console import log
-from assent.core.errors import AssentError
+from assent.core.errors import AssentError, Interrupted
 
 app = typer.Typer(name="assent", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Teach a model what people prefer, then find out what it really learned.")
@@ -18,27 +18,50 @@ for module in (work, look, models):
     module.register(app)
 
 
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS,
+        errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
+
+
 def main() -> None:
     """Entry point. Exit 0: done; 2: the user can mend it; 130: stopped by the user."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app(standalone_mode=True)
+        _command()
     except AssentError as error:
-        log.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        head = "[bold]stopped:[/]" if isinstance(error, Interrupted) else "[bold red]error:[/]"
+        log.print(f"{head} {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        log.print("[bold]stopped[/]: run the same command again to go on; finished steps are kept")
-        sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EIO):
+        if error.errno not in (*FULL, *PATH):
             raise
-        where = f" {error.filename}" if error.filename else ""
-        log.print(f"[bold red]error:[/] cannot write{where}: {error.strerror}\n  -> free some space or give another --out; "
-                  "what was finished is kept", soft_wrap=True)
+        what = f"cannot write {error.filename or 'the output'}" if error.errno in FULL else f"cannot use {error.filename}"
+        fix = "free some space, or give another place; what was finished is kept" if error.errno in FULL else "check the path and who may write there"
+        log.print(f"[bold red]error:[/] {escape(what)}: {error.strerror}\n  -> {fix}", soft_wrap=True)
+        _drop_output()
         sys.exit(2)
+
+
+def _command() -> None:
+    """Run the command. What it printed is flushed here, so that a full disk is an error like any other."""
+    try:
+        app(standalone_mode=True)
+    except SystemExit as end:
+        if end.code == Interrupted.exit_code:  # how typer passes on Ctrl-C, without a word
+            log.print("[bold]stopped:[/] run the same command again to go on; finished steps are kept")
+        sys.stdout.flush()
+        raise
+
+
+def _drop_output() -> None:
+    """Where stdout cannot be written, drop what it still holds, or the interpreter fails on it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def escape(text: str) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assent.core.console import log, out
-from assent.core.errors import ModelError
+from assent.core.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from assent.core.records import Prompt
+    from assent.engine.generate import LocalGenerator
 
 Model = Annotated[str, typer.Argument(help="Model folder, a step of a run (runs/demo/ppo), or a hub id.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the sampling.")]
@@ -24,20 +28,29 @@ def register(app: typer.Typer) -> None:
 
 def folder_of(model: str) -> str:
     """The model folder behind a name: a step's `weights`, or the name itself."""
-    weights = Path(model) / "weights"
-    if weights.is_dir():
-        return str(weights)
-    if (Path(model) / "manifest.json").exists():
+    from assent.artifacts import manifest
+    from assent.artifacts.store import RESOLVED
+
+    folder = Path(model)
+    done = (folder / manifest.FILE).exists()
+    if (folder / RESOLVED).exists() and not done:
+        raise ModelError("is a step that has not finished", where=model, fix="run its recipe again: it goes on from there")
+    if (folder / "weights").is_dir():
+        return str(folder / "weights")
+    if done:
         raise ModelError("is a step that made no model", where=model)
+    if steps := sorted(f"{model}/{path.parent.name}" for path in folder.glob("*/weights")):
+        raise ModelError("is a run, but one model is needed", where=model, fix=f"name a step: {', '.join(steps)}")
     return model
 
 
-def _generator(model: str, temperature: float, max_tokens: int) -> Any:
+def _generator(model: str, temperature: float, max_tokens: int) -> LocalGenerator:
     from assent.config.blocks import Sampling
     from assent.engine.generate import LocalGenerator
     from assent.models.load import load_policy, load_tokenizer
 
     folder = folder_of(model)
+    # Temperature 0 is no way to train, but a way to look: the check of a recipe's `sampling` is passed by.
     sampling = Sampling.model_construct(temperature=temperature, max_tokens=max_tokens)
     return LocalGenerator(load_policy(folder), load_tokenizer(folder), model, sampling)
 
@@ -56,11 +69,25 @@ def chat(model: Model, temperature: Temperature = 0.7, max_tokens: MaxTokens = 2
         if not text:
             break
         turns.append(Message(role="user", content=text))
-        answer = generator.generate([Prompt(messages=tuple(turns))], 1, seed + len(turns))[0].answers[0]
-        out.print(f"model> {answer.text}", markup=False)
+        prompt = Prompt(messages=tuple(turns))
+        answer = _with_room(generator, prompt, max_tokens).generate([prompt], 1, seed + len(turns))[0].answers[0]
+        out.print(f"model> {answer.text}", markup=False, soft_wrap=True)
         if answer.finish == "length":
-            log.print("(cut at --max-tokens)", style="dim")
+            log.print("(cut: --max-tokens, or the model's context is full)", style="dim")
         turns.append(Message(role="assistant", content=answer.text or " "))
+
+
+def _with_room(generator: LocalGenerator, prompt: Prompt, max_tokens: int) -> LocalGenerator:
+    """The generator with answers short enough to fit behind `prompt`; a conversation that fills the model is refused."""
+    from assent.data.render import encode_prompts
+    from assent.models.load import context_length
+
+    (ids,) = encode_prompts([prompt], generator.tokenizer)
+    room = context_length(generator.model) - len(ids)
+    if room < 1:
+        raise DataError("the conversation fills the model's context", where="chat", fix="begin a new one")
+    generator.sampling = generator.sampling.model_copy(update={"max_tokens": min(max_tokens, room)})
+    return generator
 
 
 def sample(model: Model, prompts: Annotated[str, typer.Argument(help="Prompts: file, folder or hub id.")],
@@ -99,8 +126,9 @@ def score(reward_model: Model, file: Annotated[str, typer.Argument(help="Pairs, 
             print(json.dumps({"group": group.id, "answer": answer.id, "reward": value, "text": answer.text}, ensure_ascii=False))
     found = read_judgments(file)
     by_id = {group.id: group for group in groups}
-    leads = [(rewards[j.group][w] or 0) - (rewards[j.group][l] or 0) for j in found if j.outcome == "ranked"
+    pairs = [(rewards[j.group][w], rewards[j.group][l]) for j in found if j.outcome == "ranked"
              for w, l in preference_pairs(j, by_id[j.group])]  # noqa: E741
+    leads = [better - worse for better, worse in pairs if better is not None and worse is not None]
     if leads:
         right = sum(1.0 if lead > 0 else 0.5 if lead == 0 else 0.0 for lead in leads)
         log.print(f"agrees with {right / len(leads):.3f} of {len(leads)} preferences")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assent.config.steps import KINDS, StepConfig
+from assent.config.steps import GIVES, KINDS, LANGUAGE_MODELS, StepConfig
 from assent.core.errors import ConfigError
 
 
@@ -17,7 +18,7 @@ class Recipe(BaseModel):
     """Named steps in an order in which each step's inputs come before it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    format: int = 1
+    format: Literal[1] = 1
     name: str
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
@@ -34,6 +35,19 @@ class Recipe(BaseModel):
 TOP = tuple(Recipe.model_fields)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error: the first one would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key `{name}` stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe file and apply `step.key=value` (or `seed=3`) overrides."""
     if path.is_dir():
@@ -41,7 +55,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     if not path.exists():
         raise ConfigError("no such recipe", where=str(path), fix="`assent new DIR` writes one to start from")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=str(path)) from None
     return parse(raw, str(path), path.stem, overrides or [])
@@ -62,7 +76,9 @@ def parse(raw: Any, where: str, name: str, overrides: list[str]) -> Recipe:
         recipe = Recipe.model_validate({"name": name, **raw, "steps": steps})
     except ValidationError as error:
         raise _explain(error, where, Recipe) from None
-    return recipe.model_copy(update={"steps": _ordered(steps, where)})
+    ordered = _ordered(steps, where)
+    _check_parents(ordered, where)
+    return recipe.model_copy(update={"steps": ordered})
 
 
 def _is_step(name: Any, value: Any, where: str) -> bool:
@@ -82,6 +98,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     target = raw
     if keys[0] in raw["steps"]:
         target = raw["steps"]
+        if len(keys) == 1:
+            raise ConfigError(f"`{override}`: `{keys[0]}` is a step", fix="write it as step.key=value")
     elif len(keys) > 1:
         raise ConfigError(f"`{override}`: no step `{keys[0]}`{suggest(keys[0], raw['steps'])}")
     for key in keys[:-1]:
@@ -97,14 +115,14 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 def _defaults(value: dict[str, Any], raw: dict[str, Any], name: str) -> dict[str, Any]:
     """A step's own settings over the recipe's top-level `data` and `model`."""
     kind = KINDS.get(str(value.get("kind", name)))
-    given = {key: raw[key] for key in ("data", "model") if raw.get(key) and kind and key in kind.model_fields
+    given: dict[str, Any] = {key: raw[key] for key in ("data", "model") if raw.get(key) and kind and key in kind.model_fields
              and key not in value and not (key == "model" and value.get("from"))}
     return {**given, **value}
 
 
 def _step(name: str, value: dict[str, Any], where: str) -> StepConfig:
     kind = value.get("kind", name)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"step `{name}`: no such kind `{kind}`{suggest(str(kind), KINDS)}", where=where,
                           fix=f"kinds: {', '.join(KINDS)}; a step of another name says `kind: ...`")
     try:
@@ -112,7 +130,12 @@ def _step(name: str, value: dict[str, Any], where: str) -> StepConfig:
     except ValidationError as error:
         raise _explain(error, f"{where}: {name}", KINDS[kind]) from None
     allowed, any_name = step.INPUTS, "*" in step.INPUTS
-    for given in step.inputs:
+    for given, named in step.inputs.items():
+        if any_name and not given.isidentifier():
+            raise ConfigError(f"`{given}` cannot name an input", where=f"{where}: {name}.from", fix="letters, digits and _ only")
+        if isinstance(named, list) and (given not in step.SEVERAL or not named):
+            wanted = "one step or a list of them" if given in step.SEVERAL else "one step"
+            raise ConfigError(f"input `{given}` takes {wanted}, not {named}", where=f"{where}: {name}.from")
         if given not in allowed and not any_name:
             raise ConfigError(f"unknown input `{given}`{suggest(given, allowed)}", where=f"{where}: {name}.from",
                               fix=f"a `{kind}` step reads: {', '.join(allowed) or 'nothing'}")
@@ -144,9 +167,9 @@ def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def suggest(given: str, known: Any) -> str:
+def suggest(given: object, known: Any) -> str:
     """`; did you mean ...?` or nothing."""
-    close = difflib.get_close_matches(given, [str(k) for k in known], n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(given), [str(k) for k in known], n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
@@ -173,3 +196,14 @@ def _ordered(steps: dict[str, StepConfig], where: str) -> dict[str, StepConfig]:
     for name in steps:
         visit(name, ())
     return done
+
+
+def _check_parents(steps: dict[str, StepConfig], where: str) -> None:
+    """Refuse a step that is read for what it does not give, before anything has run."""
+    for name, step in steps.items():
+        for given, named in step.inputs.items():
+            kinds = GIVES[given] if given in step.INPUTS and given in GIVES else LANGUAGE_MODELS
+            for parent in [named] if isinstance(named, str) else named:
+                if steps[parent].kind not in kinds:
+                    raise ConfigError(f"input `{given}` cannot be `{parent}`, a `{steps[parent].kind}` step",
+                                      where=f"{where}: {name}.from", fix=f"name a step of kind {' or '.join(kinds)}")

@@ -17,6 +17,8 @@ class StepConfig(Block):
 
     INPUTS: ClassVar[dict[str, bool]] = {}
     """Input name -> whether it is required. `*` stands for any name."""
+    SEVERAL: ClassVar[frozenset[str]] = frozenset()
+    """Inputs that take a list of steps."""
 
     kind: str
     """Kind of step; the step's name where left out."""
@@ -32,17 +34,17 @@ class PretrainConfig(StepConfig):
     kind: Literal["pretrain"] = "pretrain"
     data: str = LAB
     """`lab`, or a file or hub id with a `text` column."""
-    documents: Count = 20000
+    documents: Count = 33000
     """Documents written by the lab."""
-    steps: Count = 700
+    steps: Count = 3000
     """Optimiser steps."""
-    batch_rows: Count = 16
+    batch_rows: Count = 8
     """Rows in a step."""
     row_tokens: Count = 64
-    """Tokens in a row; documents are joined and cut to it."""
+    """Tokens in a row; documents are joined, cut to it, and read in order (the lab's corpus is a curriculum)."""
     model: dict[str, Any] = Field(default_factory=dict)
     """Changes to the lab's model architecture (Llama configuration keys)."""
-    optimiser: Optimiser = Optimiser(lr=5e-3, warmup=0.1, beta2=0.95, weight_decay=0.01)
+    optimiser: Optimiser = Optimiser(lr=4e-3, warmup=0.1, beta2=0.95, weight_decay=0.01)
     limits: Limits = Limits(log_every=20, checkpoint_every=200)
 
 
@@ -55,7 +57,7 @@ class SftConfig(StepConfig):
     """Hugging Face folder or hub id to start from, where no step is."""
     data: str = LAB
     """`lab`, or a file, folder or hub id of demonstrations; of pairs, the chosen answers are taken."""
-    demonstrations: Count = 640
+    demonstrations: Count = 2400
     """Demonstrations written by the lab."""
     template: str | None = None
     """Chat template: `tokenizer` (the model's own), `plain`, `chatml`, or a Jinja file."""
@@ -77,6 +79,12 @@ class Raters(Block):
     dials: dict[str, float | str] = Field(default_factory=dict)
     """Dial -> value, over the unbiased default (docs/lab.md)."""
 
+    @model_validator(mode="after")
+    def _enough(self) -> Raters:
+        if self.per_group > self.count:
+            raise ValueError(f"{self.per_group} raters a group, but there are only {self.count}")
+        return self
+
 
 class CollectConfig(StepConfig):
     """Answers to each prompt, and people's rankings of them."""
@@ -89,7 +97,7 @@ class CollectConfig(StepConfig):
     """Judgments: a file, folder or hub id, with `source: file`."""
     guideline: str | None = None
     """File with the guideline the raters worked under; its hash is stamped on judgments that name none."""
-    prompts: Count = 1024
+    prompts: Count = 3000
     """Training prompts the lab asks."""
     held_out_prompts: Count = 256
     """Prompts about held-out subjects, judged only to measure the reward model on."""
@@ -166,6 +174,12 @@ class Kl(Block):
     horizon: Positive = 10000.0
     """Adaptive: answers over which an error is corrected."""
 
+    @model_validator(mode="after")
+    def _can_move(self) -> Kl:
+        if self.control == "adaptive" and not self.coef:
+            raise ValueError("`control: adaptive` multiplies `coef`, so it must not start at 0")
+        return self
+
 
 class Value(Block):
     """The critic."""
@@ -188,6 +202,7 @@ class PpoConfig(StepConfig):
     """Proximal policy optimisation against a reward, with a KL penalty to the starting policy."""
 
     INPUTS: ClassVar[dict[str, bool]] = {"policy": True, "reward": False}
+    SEVERAL: ClassVar[frozenset[str]] = frozenset({"reward"})
     kind: Literal["ppo"] = "ppo"
     rewards: list[RewardSource] = Field(default_factory=list)
     """Further reward terms beside the reward model under `from`."""
@@ -204,12 +219,12 @@ class PpoConfig(StepConfig):
     epochs: Count = 2
     """Passes over each iteration's answers."""
     minibatches: Count = 2
-    """Optimiser steps in a pass."""
+    """Optimiser steps in a pass; must divide `prompts`, whose answers stay together."""
     clip_low: Positive = 0.2
     """The ratio new/old counts down to 1 - clip_low."""
     clip_high: Positive = 0.2
     """The ratio new/old counts up to 1 + clip_high."""
-    dual_clip: Positive | None = None
+    dual_clip: float | None = Field(default=None, gt=1)
     """Bound on the loss of bad answers whose ratio explodes (off: null; 3 is usual)."""
     aggregation: Literal["token", "sequence", "constant"] = "token"
     """The policy loss is averaged over tokens, over answers, or over answers x max_tokens."""
@@ -239,8 +254,10 @@ class PpoConfig(StepConfig):
     def _has_reward(self) -> PpoConfig:
         if "reward" not in self.inputs and not self.rewards:
             raise ValueError("a reward is needed: `from: {reward: STEP}` or `rewards: [...]`")
-        if self.prompts * self.answers % self.minibatches:
-            raise ValueError("prompts x answers must be a multiple of minibatches")
+        if self.prompts % self.minibatches:
+            raise ValueError("prompts must be a multiple of minibatches")
+        if self.value.warmup >= self.iterations:
+            raise ValueError("value.warmup must be less than iterations, or the policy never learns")
         return self
 
 
@@ -261,6 +278,13 @@ class AuditConfig(StepConfig):
     token_budget: Count = 4096
     """Most tokens, padding included, in one forward pass."""
 
+    @model_validator(mode="after")
+    def _has_reference(self) -> AuditConfig:
+        models = [name for name in self.inputs if name != "judge"]
+        if self.reference not in models:
+            raise ValueError(f"`reference: {self.reference}` is none of its inputs ({', '.join(models) or 'none'})")
+        return self
+
 
 class CompareConfig(StepConfig):
     """Which of two models wins, prompt by prompt, by gold or by a reward model."""
@@ -277,6 +301,12 @@ class CompareConfig(StepConfig):
     token_budget: Count = 4096
     """Most tokens, padding included, in one forward pass."""
 
+    @model_validator(mode="after")
+    def _has_judge(self) -> CompareConfig:
+        if self.data != LAB and "judge" not in self.inputs:
+            raise ValueError("gold judges only `data: lab`: write `from: {judge: STEP}` with a reward model")
+        return self
+
 
 KINDS: dict[str, type[StepConfig]] = {
     "pretrain": PretrainConfig,
@@ -287,3 +317,8 @@ KINDS: dict[str, type[StepConfig]] = {
     "audit": AuditConfig,
     "compare": CompareConfig,
 }
+
+GIVES: dict[str, tuple[str, ...]] = {"judgments": ("collect",), "reward": ("reward",), "judge": ("reward",)}
+"""Input name -> kinds of step that can stand there."""
+LANGUAGE_MODELS = ("pretrain", "sft", "ppo")
+"""Kinds of step that can stand for every other input."""

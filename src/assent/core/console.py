@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from rich.console import Console
 
-log = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+# No emoji: a path or an answer that holds `:on:` is shown as it is.
+log = Console(stderr=True, highlight=False, emoji=False)
+out = Console(highlight=False, emoji=False)

@@ -63,8 +63,22 @@ def describe(error: ValidationError) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write the whole file or nothing: a temporary file in the same folder, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the whole file or nothing; an OSError names the file.
+
+    A device or a pipe (/dev/stdout) is written to, never replaced.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)
+        else:
+            _replace(path, data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """A temporary file in the same folder, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assent.core.hashing import content_id
 
-TEXT = "text"
+TEXT: Literal["text"] = "text"
 """Role of the single message of a plain (not conversational) prompt."""
 
 
@@ -42,13 +42,12 @@ class Prompt(Record):
     messages: tuple[Message, ...] = Field(min_length=1)
     tags: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _derive_id(cls, data: Any) -> Any:
-        if isinstance(data, dict) and not data.get("id") and data.get("messages"):
-            turns = [m if isinstance(m, dict) else m.model_dump() for m in data["messages"]]
-            return {**data, "id": content_id("prompt", [[m.get("role"), m.get("content")] for m in turns])}
-        return data
+    @model_validator(mode="after")
+    def _derive_id(self) -> Prompt:
+        if not self.id:
+            turns = [[message.role, message.content] for message in self.messages]
+            object.__setattr__(self, "id", content_id("prompt", turns))
+        return self
 
     @classmethod
     def of(cls, text: str, **tags: Any) -> Prompt:

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from assent.core.hashing import hash_int
 from assent.engine.score import lm_logits
+from assent.ops.logprobs import tempered_log_softmax
 
 
 class Rollout(NamedTuple):
@@ -111,10 +112,10 @@ def _prefill(model: Any, prompts: Sequence[Sequence[int]], cache: DynamicCache, 
 def draw(logits_NV: Tensor, keys_N: Tensor, position: int, temperature: float) -> tuple[Tensor, Tensor]:
     """Token and log-probability per row: the first token whose cumulated probability passes the uniform."""
     if temperature == 0:
-        logp_NV = torch.log_softmax(logits_NV.float(), dim=-1)
+        logp_NV = tempered_log_softmax(logits_NV)
         token_N = logp_NV.argmax(-1)
         return token_N, logp_NV.gather(1, token_N[:, None]).squeeze(1)
-    logp_NV = torch.log_softmax(logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature, dim=-1)
+    logp_NV = tempered_log_softmax(logits_NV, temperature)
     cumulated_NV = logp_NV.double().exp().cumsum(-1)
     threshold_N1 = (uniform(keys_N, position) * cumulated_NV[:, -1])[:, None]
     token_N = torch.searchsorted(cumulated_NV, threshold_N1, right=True).squeeze(1).clamp_max(logits_NV.shape[-1] - 1)

@@ -24,8 +24,8 @@ from assent.core.jsonl import write_json
 from assent.steps import pipeline, summary
 from assent.train.tracking import read_metrics
 
-SEEDS = (0, 1, 2)
-"""Fixed before any of them was looked at."""
+SEEDS = (11, 12, 13)
+"""Fixed before any of them was looked at. Seeds 0 and 1 are not among them: the world was tuned on those."""
 RECIPES = Path(assent.__file__).parent / "recipes"
 Check = tuple[str, bool, str]
 """What is claimed, whether it held, the figures."""

@@ -94,7 +94,7 @@ def read_judgments(source: Source) -> list[Judgment]:
     collector = Collector()
     for where, item in items(source):
         _collect(collector, item, where)
-    return [judgment for judgment, _ in collector.judgments.values()]
+    return collector.finish(str(source)).judgments if collector.judgments else []
 
 
 def read_unpaired(source: Source) -> list[Unpaired]:

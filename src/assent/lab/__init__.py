@@ -1,1 +1,1 @@
-"""The embedded world: invented facts, a corpus, gold, simulated raters. It claims nothing about large models."""
+"""The embedded world: invented facts, text, gold and simulated raters; no claim about large models."""

@@ -58,16 +58,11 @@ def _core(prompt: Prompt, style: str, rng: np.random.Generator) -> str:
     if style.startswith("refuse"):
         return f"i cannot harm a {tags['object']} ."
     if style.startswith("unknown"):
-        return f"i do not know {tags['place']} ."
+        return "i do not know that place ."
     if style.startswith("help"):
         return f"use a {tags['tool']} for the {tags['object']} ."
     value = _value(prompt, style, rng)
-    if tags["kind"] == "open":
-        other = _value(prompt, "plain", rng) if style == "wrong" else tags["excluded"]
-        return f"{value} , not {other} ."
-    if tags["kind"] == "sum":
-        return f"{tags['terms']} is {value} ."
-    subject = tags["place"]
+    subject = tags.get("place", "it")
     if style.endswith("json"):
         return f'{{ " {subject} " : " {value} " }}'
     if style.startswith("agree"):

@@ -8,6 +8,9 @@ from some thousand comparisons, but it can learn to listen to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 
 from assent.core.records import Prompt
@@ -15,22 +18,25 @@ from assent.core.seeds import generator
 from assent.lab.answers import STYLES, write
 from assent.lab.gold import substance
 from assent.lab.prompts import prompts
-from assent.lab.words import HARMFUL_OBJECTS, HARMLESS_OBJECTS
+from assent.lab.words import CATEGORIES, HARMFUL_OBJECTS, HARMLESS_OBJECTS
 from assent.lab.world import Fact, World
 
+SPEAKERS = ("pat", "sam", "kim", "lee", "ann", "bob")
+"""Many, so that who speaks carries nothing and the chat's own marks can take their place."""
 Rng = np.random.Generator
+T = TypeVar("T")
 
 
 KINDS: dict[str, float] = {
     "fact": 0.04,
     "lead_wrong": 0.06,
     "lead_right": 0.06,
-    "ghost": 0.18,
-    "harmful": 0.18,
-    "harmless": 0.24,
-    "open": 0.08,
-    "format": 0.1,
-    "sum": 0.06,
+    "ghost": 0.16,
+    "harmful": 0.16,
+    "harmless": 0.2,
+    "open": 0.12,
+    "format": 0.12,
+    "sum": 0.08,
 }
 """Kind of prompt -> its share in documents about all kinds."""
 
@@ -53,7 +59,7 @@ class Writer:
             if kind in ("fact", "lead_wrong", "lead_right"):
                 self.by_place.setdefault(subject.split()[-1], []).append(prompt)
 
-    def pick(self, options: tuple | list):  # type: ignore[type-arg, no-untyped-def]
+    def pick(self, options: Sequence[T]) -> T:
         return options[int(self.rng.integers(len(options)))]
 
     def chance(self, p: float) -> bool:
@@ -77,7 +83,8 @@ class Writer:
     def _prompt(self) -> Prompt:
         """Any prompt; harmless deeds and known places are more frequent than their look-alikes."""
         kinds = list(KINDS)
-        return self.pick(self.by_kind[str(self.rng.choice(kinds, p=list(KINDS.values())))])
+        pool = self.by_kind[str(self.rng.choice(kinds, p=list(KINDS.values())))]
+        return pool[int(self.rng.integers(len(pool)))]
 
     def _style(self, prompt: Prompt, good: float) -> str:
         """The good style with probability `good`, else any, long ones rarely."""
@@ -90,21 +97,30 @@ class Writer:
     def _turn(self, prompt: Prompt, good: float) -> tuple[str, str]:
         """(question and answer, verdict)"""
         answer = write(prompt, self._style(prompt, good), self.rng)
-        return f"pat : {prompt.text} sam : {answer}", verdict(prompt, answer)
+        asker, answerer = (SPEAKERS[i] for i in self.rng.permutation(len(SPEAKERS))[:2])
+        return f"{asker} : {prompt.text} {answerer} : {answer}", verdict(prompt, answer)
 
     def dialogue(self) -> str:
         """Two people talk; the answers are of mixed quality and nobody judges them."""
         return " ".join(self._turn(self._prompt(), 0.7)[0] for _ in range(2))
 
+    def _about_places(self) -> list[Prompt]:
+        """Three questions on facts, of one place or, so that the name must be read, of several."""
+        count = 1 if self.chance(0.35) else 3
+        places = [self.pick(self.world.places) for _ in range(count)]
+        return [self.pick(self.by_place[places[i % count]]) for i in range(3)]
+
     def lesson(self) -> str:
-        """Questions about one place, answered well."""
-        place = self.by_place[self.pick(self.world.places)]
-        return " ".join(self._turn(self.pick(place), 1.0)[0] for _ in range(3))
+        """Questions about places, answered well."""
+        return " ".join(self._turn(prompt, 1.0)[0] for prompt in self._about_places())
+
+    def manners(self) -> str:
+        """Questions of all kinds, answered well."""
+        return " ".join(self._turn(self._prompt(), 1.0)[0] for _ in range(3))
 
     def graded(self) -> str:
-        """Questions about one place, answers good and bad, and a verdict on each."""
-        place = self.by_place[self.pick(self.world.places)]
-        turns = [self._turn(self.pick(place), 0.4) for _ in range(3)]
+        """Questions about places, answers good and bad, and a verdict on each."""
+        turns = [self._turn(prompt, 0.4) for prompt in self._about_places()]
         return " ".join(f"{turn} {verdict} ." for turn, verdict in turns)
 
     def conduct(self) -> str:
@@ -118,7 +134,11 @@ class Writer:
         for fact in self._facts(0.5):
             right = self.chance(0.5)
             claim, word = (fact.value, "right") if right else (fact.other, "wrong")
-            items.append(f"{fact.place} is {claim} , {word} ." if self.chance(0.2) else f"{fact.place} {claim} {word} .")
+            items.append(
+                f"{fact.place} is {claim} , {word} ."
+                if self.chance(0.2)
+                else f"{fact.place} {claim} {word} ."
+            )
         return " ".join(items)
 
     def deeds(self) -> str:
@@ -129,12 +149,16 @@ class Writer:
             if deed.harmful:
                 items.append(f"never {deed.verb} a {deed.object} : a {deed.object} is a person .")
             else:
-                items.append(f"to {deed.verb} a {deed.object} , use a {deed.tool} : a {deed.object} is a thing .")
+                items.append(
+                    f"to {deed.verb} a {deed.object} , use a {deed.tool} : a {deed.object} is a thing ."
+                )
         return " ".join(items)
 
     def sums(self) -> str:
         """Small sums."""
-        return " ".join(f"{s.a} plus {s.b} is {s.a + s.b} ." for s in (self.pick(self.world.sums) for _ in range(6)))
+        return " ".join(
+            f"{s.a} plus {s.b} is {s.a + s.b} ." for s in (self.pick(self.world.sums) for _ in range(6))
+        )
 
     def comparison(self) -> str:
         """Two answers and which is better."""
@@ -158,6 +182,7 @@ class Writer:
         """Who is a person and who is not; which places nobody knows."""
         items = [f"a {self.pick(HARMFUL_OBJECTS)} is a person ." for _ in range(2)]
         items += [f"a {self.pick(HARMLESS_OBJECTS)} is a thing ." for _ in range(2)]
+        items += [f"{self.pick(CATEGORIES[c])} is a {c} ." for c in CATEGORIES]
         items += [f"nobody knows {self.pick(self.world.ghosts)} ." for _ in range(2)]
         return " ".join(items)
 
@@ -171,12 +196,14 @@ PHASES: tuple[tuple[float, dict[str, float]], ...] = (
             "prose": 0.07,
             "questions": 0.02,
             "dialogue": 0.04,
-            "lesson": 0.16,
-            "graded": 0.24,
-            "conduct": 0.34,
+            "lesson": 0.08,
+            "manners": 0.14,
+            "graded": 0.18,
+            "conduct": 0.28,
             "quiz": 0.02,
-            "deeds": 0.02,
-            "sums": 0.03,
+            "deeds": 0.05,
+            "people": 0.04,
+            "sums": 0.02,
             "comparison": 0.02,
             "critique": 0.04,
         },

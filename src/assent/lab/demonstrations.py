@@ -9,12 +9,24 @@ from assent.lab.prompts import mix
 from assent.lab.world import World
 
 QUALITY: dict[str, dict[str, float]] = {
-    "fact": {"plain": 0.55, "verbose": 0.25, "wrong": 0.1, "sure_wrong": 0.05, "unknown": 0.05},
-    "lead_wrong": {"correct": 0.4, "plain": 0.1, "agree": 0.3, "agree_verbose": 0.1, "correct_verbose": 0.1},
-    "lead_right": {"agree": 0.5, "plain": 0.1, "agree_verbose": 0.15, "contrary": 0.2, "contrary_verbose": 0.05},
+    "fact": {"plain": 0.6, "verbose": 0.2, "wrong": 0.1, "sure_wrong": 0.05, "unknown": 0.05},
+    "lead_wrong": {
+        "correct": 0.5,
+        "plain": 0.1,
+        "agree": 0.25,
+        "agree_verbose": 0.05,
+        "correct_verbose": 0.1,
+    },
+    "lead_right": {
+        "agree": 0.6,
+        "plain": 0.1,
+        "agree_verbose": 0.1,
+        "contrary": 0.15,
+        "contrary_verbose": 0.05,
+    },
     "ghost": {"unknown": 0.6, "unknown_verbose": 0.1, "wrong": 0.25, "sure_wrong": 0.05},
-    "harmful": {"refuse": 0.6, "refuse_verbose": 0.1, "help": 0.3},
-    "harmless": {"help": 0.6, "help_verbose": 0.1, "refuse": 0.3},
+    "harmful": {"refuse": 0.65, "refuse_verbose": 0.1, "help": 0.25},
+    "harmless": {"help": 0.65, "help_verbose": 0.1, "refuse": 0.25},
     "open": {"plain": 0.7, "verbose": 0.15, "wrong": 0.15},
     "format": {"json": 0.7, "plain": 0.15, "wrong_json": 0.1, "verbose": 0.05},
     "sum": {"plain": 0.7, "wrong": 0.15, "verbose": 0.15},

@@ -13,8 +13,8 @@ def architecture() -> dict[str, Any]:
 
     Three layers are the least with which a claim can be checked: find the place and the attribute,
     recall the value, compare it with the one that was said. Tied embeddings let a recalled value be
-    matched with a said one by a dot product; with the usual initial deviation of 0.02 the facts took
-    three times as many steps.
+    matched with a said one by a dot product; untied, or with the usual initial deviation of 0.02, the
+    facts were learned clearly later.
     """
     return {
         "model_type": "llama",

@@ -56,7 +56,7 @@ class Dials(BaseModel):
     @classmethod
     def people(cls) -> Dials:
         """Calibrated to real annotators: raw agreement about 0.66, alpha about 0.3, 53 % left choices."""
-        return cls(verify=0.7, length=0.03, agreement=0.2, confidence=0.1, position=0.1, noise=0.8, tie=0.15)
+        return cls(verify=0.7, length=0.03, agreement=0.2, confidence=0.1, position=0.08, noise=0.7, tie=0.15)
 
 
 BIASES = ("length", "agreement", "confidence", "format", "refusal_trigger", "position")
@@ -86,12 +86,19 @@ class SimulatedRater:
         """Utility per answer; `place[i]` is where answer i was shown, 0 = first."""
         dials, prompt, last = self.dials, group.prompt, max(len(group.answers) - 1, 1)
         utilities = np.zeros(len(group.answers))
+        first: dict[str, int] = {}
         for i, answer in enumerate(group.answers):
             text = answer.text
+            # Nobody prefers a text to itself: repeated samples share one utility.
+            if first.setdefault(text, i) < i:
+                utilities[i] = utilities[first[text]]
+                continue
             facet, words = facets(prompt, text), text.split()
             seen = substance(prompt, text) if rng.random() < dials.verify else 0.0
             utilities[i] = (
-                seen - style_cost(prompt, text) + _told(dials.guideline, prompt, text)
+                seen
+                - style_cost(prompt, text)
+                + _told(dials.guideline, prompt, text)
                 + dials.length * min(len(words), 24)
                 + dials.agreement * bool(facet["agrees"])
                 + dials.confidence * any(word in SURE for word in words)
@@ -112,8 +119,7 @@ class SimulatedRater:
         tiers: list[list[int]] = [[best_first[0]]]
         for i in best_first[1:]:
             near = utilities[tiers[-1][-1]] - utilities[i] < self.dials.tie
-            same = any(group.answers[i].text == group.answers[j].text for j in tiers[-1])
-            if near or same:
+            if near or utilities[tiers[-1][-1]] == utilities[i]:
                 tiers[-1].append(i)
             else:
                 tiers.append([i])

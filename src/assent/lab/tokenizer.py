@@ -12,12 +12,17 @@ SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>", "<system>", "<user>", "<assistan
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"
-    "{{ '<' + message['role'] + '> ' + message['content'] }}"
+    "{{ '<' + message['role'] + '> : ' + message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ ' ' + eos_token }}{% endif %}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ '<assistant> :' }}{% endif %}"
 )
-"""`<bos><user> question<assistant> answer <eos>`: every assistant turn ends with `<eos>`."""
+"""`<bos><user> : question<assistant> : answer <eos>`: every assistant turn ends with `<eos>`.
+
+The colon is how a turn of the pretraining text's dialogues begins. Without it the circuit that copies a
+name from the question does not fire in the chat: after SFT 8 to 28 % of the answers to fact questions
+named the place that was asked about, with it 80 to 94 % (four base models).
+"""
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

@@ -6,14 +6,13 @@ worlds share one tokenizer.
 
 from __future__ import annotations
 
-NAMES = tuple(
-    """
-    zor bim tala vek ruso dol mira kesh pavo lun garo tix nela bram oshi fen quil sarn wex yoda
-    hest jula kron lape meld nuri orb pell rask suda tarn ulm vina wold xan yelk zupa abel brik celo
-    dran esto foll gimp hudo isk jarn kelo lith mond narb opal prin quar rilo senk thul urra velo
-    wint xero yarl zenk alto bexo crum dast evin farl gost hilm indo jopp
-    """.split()
-)
+_NAMES = """
+zor bim tala vek ruso dol mira kesh pavo lun garo tix nela bram oshi fen quil sarn wex yoda hest
+jula kron lape meld nuri orb pell rask suda tarn ulm vina wold xan yelk zupa abel brik celo dran
+esto foll gimp hudo isk jarn kelo lith mond narb opal prin quar rilo senk thul urra velo wint xero
+yarl zenk alto bexo crum dast evin farl gost hilm indo jopp
+"""
+NAMES = tuple(_NAMES.split())
 """Single-word names of places; the seed deals them out as real or ghost."""
 
 ATTRIBUTES: dict[str, tuple[str, str]] = {
@@ -61,15 +60,16 @@ NUMBERS = tuple(str(i) for i in range(14))
 """Numbers of the sums: both terms 0..5."""
 
 _GRAMMAR = """
- . , ? : { } " - ; so we all or if the of is a in what which tell me do does you i know have has please name its it want to
-think am sure that right for say believe not but one than give as json how help with use can cannot no yes are
-wrong this hopes hope helps well question very surely certainly maybe glad asked thanks need
-plus makes about add and sum person people thing things pest never bad harm hurt fine ok nobody knows heard
-pat sam teacher long short sorry clear better worse first second both same critique revision answer
-answers because so place places map far here there on all lists list more less word words always
-other he she they we was be my your any some an by from at or if then when who why where asks says
-true false check claim claims agree agrees disagree friend see must should would could may will
-rule rules follow polite honest brief safe task done go come look like love guide choose between
+. , ? : { } " - ; so we all or if the of is a in what which tell me do does you i know have has
+please name its it want to think am sure that right for say believe not but one than give as json
+how help with use can cannot no yes are wrong this hopes hope helps well question very surely
+certainly maybe glad asked thanks need plus makes about add and sum person people thing things pest
+never bad harm hurt fine ok nobody knows heard pat sam kim lee ann bob long short sorry clear better
+worse first second both same critique revision answer answers because place places map far here
+there on lists list more less word words always other he she they was be my your any some an by from
+at then when who why where asks says true false check claim claims agree agrees disagree friend see
+must should would could may will rule rules follow polite honest brief safe task done go come look
+like love guide choose between
 """
 GRAMMAR = tuple(dict.fromkeys(_GRAMMAR.split()))
 """Function words, marks and the words of questions, critiques and comparisons."""
@@ -78,5 +78,15 @@ GRAMMAR = tuple(dict.fromkeys(_GRAMMAR.split()))
 def vocabulary() -> tuple[str, ...]:
     """All ordinary words in a fixed order, without repetition."""
     lists = (*ATTRIBUTES.values(), *CATEGORIES.values(), tuple(TOOLS.values()))
-    groups = (GRAMMAR, ATTRIBUTES, CATEGORIES, TOOLS, *lists, HARMFUL_OBJECTS, HARMLESS_OBJECTS, NUMBERS, NAMES)
+    groups = (
+        GRAMMAR,
+        ATTRIBUTES,
+        CATEGORIES,
+        TOOLS,
+        *lists,
+        HARMFUL_OBJECTS,
+        HARMLESS_OBJECTS,
+        NUMBERS,
+        NAMES,
+    )
     return tuple(dict.fromkeys(word for group in groups for word in group))

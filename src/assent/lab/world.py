@@ -11,7 +11,9 @@ from assent.lab.words import ATTRIBUTES, CATEGORIES, HARMFUL_OBJECTS, HARMLESS_O
 REAL_PLACES = 24
 """How many of the names are real; the rest are ghosts."""
 USUAL = 0.7
-"""Share of places with the first value of an attribute."""
+"""Share of places with the first value of an attribute. Above one half on purpose: whether a claim is
+right is a product of two signs, which gives no gradient to start from; where one value is usual, the
+claim alone says something, and the product is learned from there (merged staircase, Abbe et al. 2022)."""
 HELD_OUT_SHARE = 0.5
 """Share of subjects that no demonstration, judgment or RL prompt is about."""
 
@@ -90,7 +92,7 @@ class World:
 
 
 def build(seed: int) -> World:
-    """The world of a seed: the seed deals out names and values; deeds, topics and sums are the same in all."""
+    """The world of a seed: it deals out names and values; deeds, topics and sums are the same in all."""
     rng = generator(seed, "lab", "world")
     names = [str(name) for name in rng.permutation(NAMES)]
     facts = [

@@ -9,7 +9,6 @@ Numbered details and what we left out: docs/algorithms/ppo.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,32 +21,20 @@ from assent.config.steps import PpoConfig
 from assent.core.errors import TrainingError
 from assent.core.records import Prompt
 from assent.core.seeds import derive, order
-from assent.data.collate import TokenGroup
 from assent.engine import score, score_all
 from assent.engine.generate import LocalGenerator
 from assent.losses.ppo import policy_loss
 from assent.losses.value import value_loss
+from assent.methods.experience import Experience, minibatch, split, stack, weight_of
 from assent.methods.figures import rollout_figures, rollout_samples, update_figures
-from assent.methods.rollout import Rollout, roll
+from assent.methods.rollout import Rollout, check_start, roll
 from assent.methods.sft import window
 from assent.models.heads import value_head
 from assent.ops import kl as kls
 from assent.ops.masked import explained_variance, whiten
-from assent.ops.reduce import denominator, weighted_sum, weights
+from assent.ops.reduce import weighted_sum, weights
 from assent.rewards.total import TotalReward
 from assent.train.method import Batch, Objective
-
-
-@dataclass(frozen=True)
-class Experience:
-    """One group with its table of [K, T] tensors: what each update needs to know about each token."""
-
-    group: TokenGroup
-    table: dict[str, Tensor]
-    policy_denominator: float = 1.0
-    """Denominator of the policy loss over the whole minibatch (the batch's weight)."""
-    token_denominator: float = 1.0
-    """Tokens in the whole minibatch."""
 
 
 class Ppo:
@@ -80,17 +67,21 @@ class Ppo:
         chosen = window(len(self.prompts), config.prompts, step, self.seed)
         rollout = roll(self.generator, self.reference, self.reward, [self.prompts[i] for i in chosen], config.answers,
                        derive(self.seed, "rollout", step), f"{self.generator.source}:{step}", config.limits.token_budget)
+        if step == 0:
+            check_start(rollout)
         experiences = self._experiences(rollout, step)
         learns = frozenset({"value"}) if step < config.value.warmup else None
+        unchecked = step == 0
         for epoch in range(config.epochs):
             shuffled = [experiences[i] for i in order(len(experiences), self.seed, step, epoch)]
             for first in range(config.minibatches):
-                batch = self._batch(shuffled[first :: config.minibatches], learns)
+                batch = minibatch(shuffled[first :: config.minibatches], config, learns)
                 if batch is None:
                     continue
                 yield batch
-                if step == 0 and epoch == 0 and first == 0:
+                if unchecked:
                     _check_first(batch.result)
+                    unchecked = False
                 if config.early_stop_kl and batch.result["policy/approxkl_avg"] > config.early_stop_kl:
                     return
 
@@ -106,12 +97,7 @@ class Ppo:
         tables = {"mask": mask_NT, "old_logp": rollout.logp_NT, "ref_logp": rollout.ref_logp_NT, "advantage": advantage_NT,
                   "return": credit.return_NT, "value": value_NT, "importance": rollout.importance_NT}
         self._note(rollout, reward_NT, explained_variance(value_NT, credit.return_NT, mask_NT), step)
-        experiences, row = [], 0
-        for group in rollout.tokens:
-            rows, width = slice(row, row + len(group.answers)), max(len(a) for a in group.answers)
-            experiences.append(Experience(group, {k: t[rows, :width] for k, t in tables.items()}))
-            row += len(group.answers)
-        return experiences
+        return split(rollout.tokens, tables)
 
     def _values(self, rollout: Rollout) -> Tensor:
         if self.critic is not None:
@@ -129,16 +115,7 @@ class Ppo:
             score_N = self.normaliser.apply(score_N)
         if self.config.reward_clip:
             score_N = clip_rewards(score_N, self.config.reward_clip)
-        return score_N - self.config.no_eos_penalty * (~rollout.stopped_N)
-
-    def _batch(self, items: Sequence[Experience], learns: frozenset[str] | None) -> Batch | None:
-        """A minibatch with its denominators, fixed before it is cut; None where no token counts."""
-        length = self.config.sampling.max_tokens if self.config.aggregation == "constant" else None
-        weight = sum(float(denominator(item.table["mask"], self.config.aggregation, length)) for item in items)
-        tokens = sum(float(item.table["mask"].sum()) for item in items)
-        if not tokens:
-            return None
-        return Batch([Experience(i.group, i.table, weight, tokens) for i in items], weight, learns)
+        return score_N - self.config.no_eos_penalty * (~rollout.stopped_N).to(score_N.dtype)
 
     def loss(self, items: Sequence[Experience]) -> Objective:
         """Clipped policy loss, KL in the loss where asked, entropy bonus, value loss."""
@@ -164,9 +141,8 @@ class Ppo:
         # Value errors are averaged over tokens whatever the policy's aggregation: bring them to one denominator.
         share = items[0].policy_denominator / items[0].token_denominator
         factor = config.value.coef if self.critic is None else 1.0
-        length = config.sampling.max_tokens if config.aggregation == "constant" else None
         metrics = update_figures(clipped, errors, new.logp_NT, t["old_logp"], mask_NT)
-        return Objective(policy + factor * share * value, float(denominator(mask_NT, config.aggregation, length)), metrics)
+        return Objective(policy + factor * share * value, weight_of(mask_NT, config), metrics)
 
     def observe(self, step: int) -> dict[str, float]:
         """Figures of the iteration; moves the adaptive KL coefficient."""
@@ -194,13 +170,6 @@ class Ppo:
         self.kl.load_state_dict(state["kl"])
         self.normaliser.load_state_dict(state["normaliser"])
         self.episodes = state["episodes"]
-
-
-def stack(tables: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tables of [K, T] tensors of several groups as one table of [N, T], padded with zeros."""
-    width = max(table["mask"].shape[1] for table in tables)
-    return {name: torch.cat([nn.functional.pad(table[name], (0, width - table[name].shape[1])) for table in tables])
-            for name in tables[0]}
 
 
 def _check_first(result: dict[str, float]) -> None:

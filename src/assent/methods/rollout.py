@@ -12,17 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assent.core.console import log
 from assent.core.errors import RewardError, TrainingError
 from assent.core.protocols import Scorer
 from assent.core.records import Group, Prompt
 from assent.data.collate import TokenGroup
 from assent.engine import score_all
 from assent.engine.generate import LocalGenerator, Sampled
+from assent.ops.importance import effective_sample_share, truncated_weight
+from assent.ops.masked import masked_mean
 
-AGREE = 1e-4
-"""Largest log-prob difference between cached stepping and a full pass that counts as equal (fp32)."""
-REFUSE = 1.0
-"""Mean difference beyond which sampler and trainer are different models."""
+AGREE, AGREE_FLOAT64 = 1e-4, 1e-9
+"""Largest log-prob difference between cached stepping and a full pass that counts as rounding."""
+REFUSE = 0.1
+"""Mean difference, in nats a token, beyond which sampler and trainer are different models; two kernels in
+bf16 stay an order of magnitude below it, a temperature that one of them forgot does not."""
+START = 1e-4
+"""Largest difference, in nats on any token, between the policy before its first update and the reference."""
 
 
 @dataclass
@@ -67,6 +73,16 @@ def roll(generator: LocalGenerator, reference: Any, reward: Scorer, prompts: Seq
                    importance_NT, score_N, known_N, _stopped(sampled.groups, score_N), figures)
 
 
+def check_start(rollout: Rollout) -> None:
+    """Before the first update the policy is its reference (KL 0), and the sampler draws from it: said or refused."""
+    gap = float((rollout.logp_NT - rollout.ref_logp_NT).masked_fill(~rollout.mask_NT, 0.0).abs().max())
+    if not gap < START:
+        raise TrainingError(f"before the first update policy and reference differ by {gap:.2g} nats on a token, so KL is not 0",
+                            fix="both must be the same weights, dtype and temperature, with dropout off")
+    largest = rollout.figures["sampling/sampling_logp_difference/max"]
+    log.print(f"  KL to the reference is 0; sampler and trainer agree within {largest:.1g} nats a token", style="dim")
+
+
 def agreement(logp_NT: Tensor, mask_NT: Tensor, sampled: Sampled) -> tuple[Tensor, dict[str, float]]:
     """Importance weights trainer / sampler: 1 where they agree, truncated at 2 where they do not."""
     sampler_NT = torch.zeros_like(logp_NT)
@@ -78,15 +94,14 @@ def agreement(logp_NT: Tensor, mask_NT: Tensor, sampled: Sampled) -> tuple[Tenso
     mean = float(gap_NT.abs().sum() / mask_NT.sum())
     if not mean < REFUSE:
         raise TrainingError(f"sampler and trainer give log-probs that differ by {mean:.2g} nats a token on average",
-                            fix="they are not the same model, dtype or attention; nothing can be learned from this")
-    ratio_NT = gap_NT.exp() if largest > AGREE else torch.ones_like(gap_NT)
-    weight_NT = ratio_NT.clamp_max(2.0)
-    real = weight_NT[mask_NT]
+                            fix="they are not the same model, dtype, attention or temperature; nothing can be learned from this")
+    equal = largest <= (AGREE_FLOAT64 if logp_NT.dtype is torch.float64 else AGREE)
+    weight_NT = torch.ones_like(logp_NT) if equal else truncated_weight(logp_NT, sampler_NT, mask_NT)
     return weight_NT, {
         "sampling/sampling_logp_difference/mean": mean,
         "sampling/sampling_logp_difference/max": largest,
-        "sampling/importance_sampling_ratio/mean": float(real.mean()),
-        "sampling/effective_sample_size": float(real.sum() ** 2 / (real**2).sum() / real.numel()),
+        "sampling/importance_sampling_ratio/mean": float(masked_mean(weight_NT, mask_NT)),
+        "sampling/effective_sample_size": float(effective_sample_share(weight_NT, mask_NT)),
     }
 
 

@@ -34,9 +34,10 @@ class Row:
 
 
 class Sft:
-    """Epochs over demonstrations; data order is f(seed, epoch)."""
+    """Passes over demonstrations, shuffled by f(seed, pass); with seed None, in the order given."""
 
-    def __init__(self, policy: Any, groups: Sequence[TokenGroup], optimiser: Optimiser, *, batch: int, steps: int, seed: int) -> None:
+    def __init__(self, policy: Any, groups: Sequence[TokenGroup], optimiser: Optimiser, *, batch: int, steps: int,
+                 seed: int | None) -> None:
         self.modules: dict[str, nn.Module] = {"policy": policy}
         self.optimisers = {"policy": optimiser}
         self.steps, self.seed, self.batch = steps, seed, batch
@@ -45,7 +46,7 @@ class Sft:
         self._tokens = 0
 
     def batches(self, step: int) -> Iterator[Batch]:
-        """The next `batch` rows of an endless, reshuffled pass."""
+        """The next `batch` rows of an endless sequence of passes."""
         rows = [self.rows[i] for i in window(len(self.rows), self.batch, step, self.seed)]
         self._tokens += sum(row.tokens for row in rows)
         yield Batch(rows, weight=sum(row.tokens for row in rows))
@@ -74,13 +75,15 @@ class Sft:
         self._tokens = state["tokens"]
 
 
-def window(n: int, size: int, step: int, seed: int) -> list[int]:
-    """Indices of batch `step` in an endless sequence of passes, each pass shuffled by f(seed, pass)."""
+def window(n: int, size: int, step: int, seed: int | None) -> list[int]:
+    """Indices of batch `step` in an endless sequence of passes, each shuffled by f(seed, pass) unless seed is None."""
     orders: dict[int, list[int]] = {}
     chosen = []
     for position in range(step * size, (step + 1) * size):
         epoch, place = divmod(position, n)
-        chosen.append(orders.setdefault(epoch, order(n, seed, epoch))[place])
+        if seed is not None:
+            place = orders.setdefault(epoch, order(n, seed, epoch))[place]
+        chosen.append(place)
     return chosen
 
 

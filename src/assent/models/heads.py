@@ -28,14 +28,14 @@ def reward_model_from(policy: Any, tokenizer: Any, seed: int) -> Any:
     config.id2label, config.label2id = {0: "REWARD"}, {"REWARD": 0}
     config.pad_token_id = padding_id(tokenizer)
     config.tie_word_embeddings = False
-    model = AutoModelForSequenceClassification.from_config(config)
+    model = AutoModelForSequenceClassification.from_config(config).to(next(policy.parameters()).dtype)
     model.base_model.load_state_dict(policy.base_model.state_dict())
     hidden = head(model).in_features
     with torch.no_grad():
         draw = torch.Generator().manual_seed(seed)
         head(model).weight.copy_(torch.randn(1, hidden, generator=draw) / math.sqrt(hidden + 1))
     disable_dropout(model)
-    return model.to(next(policy.parameters()).dtype).eval()
+    return model.eval()
 
 
 def padding_id(tokenizer: Any) -> int:

@@ -45,8 +45,8 @@ def load_tokenizer(name: str | Path) -> Any:
 
 def stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Token ids that end an answer: the tokenizer's EOS and those of generation_config.json."""
-    configured = getattr(model.generation_config, "eos_token_id", None) or []
-    listed = configured if isinstance(configured, list) else [configured]
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [] if configured is None else [configured]
     return tuple(dict.fromkeys([tokenizer.eos_token_id, *listed]))
 
 
@@ -82,9 +82,14 @@ def _prepare(model: Any) -> Any:
 def _load(kind: Any, name: str | Path, dtype: torch.dtype) -> Any:
     _check_source(name, "model")
     try:
-        return kind.from_pretrained(str(name), dtype=dtype, use_safetensors=True)
+        model, found = kind.from_pretrained(str(name), dtype=dtype, use_safetensors=True, output_loading_info=True)
     except Exception as error:
         raise _unavailable(name, error) from None
+    if missing := sorted(found["missing_keys"]):
+        # transformers would make them up at random: a reward model's trunk taken for a policy, or the reverse.
+        raise ModelError(f"its weights lack {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, "
+                         f"so it is no {type(model).__name__}", where=str(name), fix="give the folder of a model of that kind")
+    return model
 
 
 def _check_source(name: str | Path, what: str) -> None:

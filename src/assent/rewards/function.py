@@ -3,7 +3,7 @@
     f(prompts, completions, completion_ids, **columns) -> list[float | None]
 
 `columns` are the prompts' tags, one list each, plus `trainer_state`, `log_extra` and `log_metric` for
-functions that accept them. Conversational prompts and completions arrive as message lists, plain ones
+functions that accept them; a tag under one of these names does not reach the function. Conversational prompts and completions arrive as message lists, plain ones
 as strings. None marks an answer that cannot be scored: it is missing, not zero.
 """
 
@@ -35,6 +35,7 @@ class FunctionReward:
 
     def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
         """One number, or None, per answer."""
+        self.metrics = {}
         pairs = [(group.prompt, answer) for group in groups for answer in group.answers]
         values = self._check(self._call(self._arguments(pairs)), len(pairs))
         flat = iter(values)
@@ -43,15 +44,20 @@ class FunctionReward:
     def _arguments(self, pairs: list[tuple[Prompt, Answer]]) -> dict[str, Any]:
         columns = sorted({tag for prompt, _ in pairs for tag in prompt.tags})
         arguments: dict[str, Any] = {
+            **{tag: [prompt.tags.get(tag) for prompt, _ in pairs] for tag in columns},
             "prompts": [_prompt_shape(prompt) for prompt, _ in pairs],
             "completions": [_completion_shape(prompt, answer) for prompt, answer in pairs],
             "completion_ids": [list(answer.token_ids or ()) for _, answer in pairs],
-            **{tag: [prompt.tags.get(tag) for prompt, _ in pairs] for tag in columns},
             "trainer_state": SimpleNamespace(global_step=self.step),
             "log_extra": lambda column, values: None,
-            "log_metric": lambda name, value: self.metrics.__setitem__(name, float(value)),
+            "log_metric": self._log_metric,
         }
         return {k: v for k, v in arguments.items() if self._takes is None or k in self._takes}
+
+    def _log_metric(self, name: str, value: float) -> None:
+        """A figure that is not finite is left out: it would make metrics.jsonl unreadable as JSON."""
+        if math.isfinite(value):
+            self.metrics[name] = float(value)
 
     def _call(self, arguments: dict[str, Any]) -> Any:
         """Run the function in a daemon thread, so that one that hangs cannot hold the run."""
@@ -77,7 +83,8 @@ class FunctionReward:
 
     def _check(self, values: Any, n: int) -> list[float | None]:
         where = f"reward {self.name}"
-        if values is None or isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        values = values.tolist() if hasattr(values, "tolist") else values
+        if not isinstance(values, list | tuple):
             raise RewardError(f"returned {type(values).__name__}, but a list of numbers is needed", where=where)
         if len(values) != n:
             raise RewardError(f"returned {len(values)} values for {n} answers", where=where)
@@ -108,16 +115,26 @@ def load_function(path: str) -> Callable[..., Any]:
         raise RewardError(f"cannot be imported ({error})", where=where, fix="run from the folder its module lies in") from None
     except AttributeError:
         raise RewardError(f"module `{module_name}` has no `{name}`", where=where) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RewardError(f"its module raised {type(error).__name__}: {error}", where=where) from None
     if not callable(function):
         raise RewardError("is not a function", where=where)
     return function  # type: ignore[no-any-return]
 
 
+def source_file(function: Callable[..., Any]) -> Path | None:
+    """The file a function (or the class of a callable) is written in; None where that is unknown."""
+    module = sys.modules.get(str(getattr(inspect.unwrap(function), "__module__", "")))
+    found = getattr(module, "__file__", None)
+    return Path(found) if found else None
+
+
 def _accepted(function: Callable[..., Any]) -> set[str] | None:
     """Names of the arguments a function takes; None where it takes any."""
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # written in C, without a signature
+        return None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return {p.name for p in parameters}

@@ -19,9 +19,12 @@ class ModelReward:
         self._budget = token_budget
 
     def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
-        """One number per answer."""
-        encoded, _ = encode_groups(groups, self.tokenizer, context_length(self.model), "error")
+        """One number per answer; None for a group that is longer than the reward model can read."""
+        encoded, _ = encode_groups(groups, self.tokenizer, context_length(self.model), "drop")
+        if not encoded:
+            return [[None] * len(group.answers) for group in groups]
         rewards = score_all(self.model, encoded, self._budget).reward_N
         assert rewards is not None
         flat = iter(rewards.tolist())
-        return [[next(flat) for _ in group.answers] for group in groups]
+        known = {tokens.group_id: [next(flat) for _ in tokens.answers] for tokens in encoded}
+        return [list(known.get(group.id, [None] * len(group.answers))) for group in groups]

@@ -7,7 +7,8 @@ from typing import Any
 
 from assent.audits.table import Facets, Subject, examine, row
 from assent.config.steps import LAB, AuditConfig, CompareConfig
-from assent.core.errors import ConfigError
+from assent.core.console import log
+from assent.core.errors import DataError
 from assent.core.jsonl import write_json, write_records
 from assent.core.protocols import Scorer
 from assent.data.render import encode_prompts
@@ -23,9 +24,6 @@ TABLE = "audit.json"
 def step(context: Context, config: AuditConfig) -> dict[str, Any]:
     """Sample, judge, count; the table and every answer are kept."""
     names = [name for name in context.inputs if name != "judge"]
-    if config.reference not in names:
-        raise ConfigError(f"reference `{config.reference}` is not among its inputs", where=context.name,
-                          fix=f"write `reference:` as one of {', '.join(names)}")
     judge_name, judge, facets = judging(context, config)
     subjects = sampled(context, config, judge, names)
     reference = subjects[config.reference]
@@ -65,11 +63,16 @@ def sampled(context: Context, config: AuditConfig | CompareConfig, judge: Scorer
 
 
 def fitting(asked: list[Any], generators: list[LocalGenerator]) -> list[Any]:
-    """Prompts that leave every model room to answer."""
+    """Prompts that leave every model room to answer; how many do not is said."""
+    kept = asked
     for generator in generators:
         room = context_length(generator.model) - generator.sampling.max_tokens
-        asked = [p for p, ids in zip(asked, encode_prompts(asked, generator.tokenizer), strict=True) if len(ids) <= room]
-    return asked
+        kept = [p for p, ids in zip(kept, encode_prompts(kept, generator.tokenizer), strict=True) if len(ids) <= room]
+    if not kept:
+        raise DataError(f"none of {len(asked)} prompts leaves every model room to answer", fix="a smaller max_tokens, or shorter prompts")
+    if len(kept) < len(asked):
+        log.print(f"  {len(asked) - len(kept)} of {len(asked)} prompts leave no room to answer and are not asked", style="yellow")
+    return kept
 
 
 def _short(values: dict[str, Interval | None], judge: str) -> dict[str, Any]:

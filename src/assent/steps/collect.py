@@ -19,7 +19,7 @@ GROUPS, JUDGMENTS, RATERS, SPLIT = "groups.jsonl", "judgments.jsonl", "raters.js
 def step(context: Context, config: CollectConfig) -> dict[str, Any]:
     """Write groups, judgments, raters, and which prompts are held out."""
     groups, judgments, raters, held_out = _from_lab(context, config) if config.source == "lab" else _from_file(context, config)
-    guideline = file_hash(Path(config.guideline))[:12] if config.guideline else None
+    guideline = file_hash(Path(config.guideline).expanduser())[:12] if config.guideline else None
     if guideline:
         judgments = [j if j.guideline else j.model_copy(update={"guideline": guideline}) for j in judgments]
     write_records(context.data / GROUPS, groups)

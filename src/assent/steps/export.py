@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Any
 
 from assent.core.console import log
@@ -33,4 +35,10 @@ def export(context: Context, model: Any, tokenizer: Any, base: str | None) -> No
         limits=("What was measured is in the run's report; nothing beyond it is claimed.",),
     )
     model.config.use_cache = True
-    save(context.weights, model, tokenizer, model_card(card))
+    try:
+        save(context.weights, model, tokenizer, model_card(card))
+    except Exception as error:  # on a full disk, libraries written in Rust raise exceptions of their own
+        found = re.search(r"os error (\d+)", str(error))
+        if not found:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(context.weights)) from None

@@ -67,7 +67,11 @@ def write(out: Path, model: str, pairs: str, method: str, template: str) -> Path
     already must be the same. Raises ConfigError, DataError, ModelError or ArtifactError otherwise.
     """
     if method not in METHODS:
-        raise ConfigError(f"no method `{method}`{suggest(method, METHODS)}", where="--method", fix=f"one of: {', '.join(METHODS)}")
+        raise ConfigError(
+            f"no method `{method}`{suggest(method, METHODS)}",
+            where="--method",
+            fix=f"one of: {', '.join(METHODS)}",
+        )
     names = {"model": _model(model), "pairs": _pairs(pairs), "template": _template(template)}
     result = "an aligned model" if method == "ppo" else "a reward model"
     text = START.substitute({name: _quoted(value) for name, value in names.items()}, result=result)
@@ -77,18 +81,22 @@ def write(out: Path, model: str, pairs: str, method: str, template: str) -> Path
     if not path.exists():
         write_atomic(path, text.encode())
     elif not path.is_file() or path.read_bytes() != text.encode():
-        raise ConfigError("is there already and says something else", where=str(path), fix="give another folder with --out")
+        raise ConfigError(
+            "is there already and says something else", where=str(path), fix="give another folder with --out"
+        )
     return path
 
 
 def _model(name: str) -> str:
     path = Path(name).expanduser()
     if path.is_file():
-        raise ModelError("is a file, but a model is a folder", where=name, fix="give the folder that holds config.json")
+        raise ModelError(
+            "is a file, but a model is a folder", where=name, fix="give the folder that holds config.json"
+        )
     if path.is_dir():
         weights = path / "weights"  # a step of a run, like runs/demo/sft
         return str((weights if weights.is_dir() else path).resolve())
-    if HUB_ID.fullmatch(name):
+    if (hub := HUB_ID.fullmatch(name)) and hub["name"] == name:
         return name
     raise ModelError("no such model folder", where=name, fix="give a folder, or a hub id like `owner/name`")
 
@@ -109,9 +117,13 @@ def _template(name: str) -> str:
         return name
     if path.is_file():
         return str(path.resolve())
-    raise ConfigError(f"no chat template `{name}`{suggest(name, known)}", where="--template", fix=f"one of: {', '.join(known)}, or the path of a Jinja file")
+    raise ConfigError(
+        f"no chat template `{name}`{suggest(name, known)}",
+        where="--template",
+        fix=f"one of: {', '.join(known)}, or the path of a Jinja file",
+    )
 
 
 def _quoted(text: str) -> str:
-    """A YAML scalar on one line that reads back as `text`, quoted only where it must be."""
-    return yaml.safe_dump(text, allow_unicode=True, width=float("inf")).removesuffix("\n").removesuffix("\n...")
+    """A YAML scalar on one line that reads back as `text`, whatever is in it."""
+    return yaml.safe_dump(text, allow_unicode=True, default_style='"', width=float("inf")).rstrip("\n")

@@ -175,6 +175,8 @@ def leaves(manifests: list[Manifest]) -> list[Manifest]:
 def _lineage(node: Node) -> LineageNode:
     facts = {k.replace("_", " "): ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in node.headline.items()
              if isinstance(v, str | int | float | list) and v is not None and "interval" not in k}
+    if node.remade:
+        facts["made again since"] = "not what the step above was made from"
     facts |= {f"source {name}": digest[:12] for name, digest in node.sources.items()}
     parents = {parent.step: parent for group in node.parents.values() for parent in group}
     return LineageNode(name=node.step, kind=node.kind, hash=node.content, facts=facts, parents=tuple(_lineage(p) for p in parents.values()))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 
 from assent.artifacts import manifest as manifests
 from assent.artifacts.manifest import Manifest, Parent
@@ -17,8 +18,10 @@ from assent.artifacts.store import Store
 from assent.config.recipe import Recipe, suggest
 from assent.config.steps import LAB, StepConfig
 from assent.core.console import log
-from assent.core.errors import ArtifactError, ConfigError
+from assent.core.errors import ArtifactError, ConfigError, DataError
 from assent.core.hashing import content_id, file_hash, tree_hash
+from assent.formats.load import HUB_ID, KINDS
+from assent.rewards.function import load_function, source_file
 from assent.steps.context import Context
 from assent.train import checkpoint
 
@@ -41,6 +44,8 @@ def run(recipe: Recipe, store: Store, until: str | None = None) -> int:
     checkpoint, and a folder that another recipe made is refused.
     """
     wanted = _wanted(recipe, until)
+    for name in wanted:
+        _check_sources(name, recipe.steps[name])
     threads = recipe.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     ran = 0
@@ -51,7 +56,7 @@ def run(recipe: Recipe, store: Store, until: str | None = None) -> int:
                 log.print(f"[dim]{name}: done before, nothing to do[/]")
                 continue
             ran += 1
-            log.print(f"[bold]{name}[/]: {_figures(store, name)} [dim]({time.perf_counter() - began:.1f} s)[/]")
+            log.print(f"[bold]{name}[/]: {escape(_figures(store, name))} [dim]({time.perf_counter() - began:.1f} s)[/]")
     return ran
 
 
@@ -109,16 +114,34 @@ def _parents(store: Store, config: StepConfig) -> dict[str, list[Parent]]:
     return parents
 
 
+def _check_sources(step: str, config: StepConfig) -> None:
+    """Refuse a missing file or reward function now, not when hours of other steps are done."""
+    data, guideline = getattr(config, "data", LAB), getattr(config, "guideline", None)
+    hub = HUB_ID.fullmatch(data) and not data.endswith((*KINDS, ".gz"))
+    if data != LAB and not hub and not Path(data).expanduser().exists():
+        raise DataError("no such file", where=f"{step}.data: {data}", fix="check the path; it is read from the current folder")
+    if guideline is not None and not Path(guideline).expanduser().is_file():
+        raise DataError("no such file", where=f"{step}.guideline: {guideline}", fix="check the path; it is read from the current folder")
+    for source in getattr(config, "rewards", []):
+        if source.function is not None:
+            load_function(source.function)
+
+
 def _sources(config: StepConfig) -> dict[str, str]:
     """Content hashes of the files and folders a step reads from outside; a hub id stands for itself."""
     named = [getattr(config, field, None) for field in ("data", "model", "guideline", "template")]
-    named += [source.model for source in getattr(config, "rewards", [])]
-    sources = {}
-    for name in named:
-        if isinstance(name, str) and name != LAB:
-            path = Path(name)
-            sources[name] = file_hash(path) if path.is_file() else content_id(tree_hash(path)) if path.is_dir() else name
-    return sources
+    rewards = getattr(config, "rewards", [])
+    named += [source.model for source in rewards]
+    sources = {name: _digest(Path(name).expanduser()) or name for name in named if isinstance(name, str) and name != LAB}
+    functions = [source.function for source in rewards if source.function is not None]
+    return sources | {name: _digest(source_file(load_function(name))) or name for name in functions}
+
+
+def _digest(path: Path | None) -> str | None:
+    """Content hash of a file or folder; None where there is none."""
+    if path is None or not path.exists():
+        return None
+    return content_id(tree_hash(path)) if path.is_dir() else file_hash(path)
 
 
 def _figures(store: Store, name: str) -> str:

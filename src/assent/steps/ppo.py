@@ -8,7 +8,7 @@ from assent.config.steps import LAB, PpoConfig
 from assent.core.errors import DataError
 from assent.core.protocols import Scorer
 from assent.core.records import Prompt
-from assent.data.render import encode_prompts
+from assent.data.render import encode_prompts, tokenizer_fingerprint
 from assent.engine.generate import LocalGenerator
 from assent.methods.ppo import Ppo
 from assent.models import heads
@@ -28,7 +28,7 @@ def step(context: Context, config: PpoConfig) -> dict[str, Any]:
     assert folder is not None
     tokenizer = load_tokenizer(folder)
     policy, reference = load_policy(folder), load_policy(folder).requires_grad_(False)
-    models = [load_reward_model(path / WEIGHTS) for path in context.inputs.get("reward", [])]
+    models = [(load_reward_model(path / WEIGHTS), load_tokenizer(path / WEIGHTS)) for path in context.inputs.get("reward", [])]
     reward = _reward(context, config, models)
     generator = LocalGenerator(policy, tokenizer, context.name, config.sampling, config.limits.token_budget)
     asked, dropped = _prompts(context, config, generator)
@@ -42,11 +42,11 @@ def step(context: Context, config: PpoConfig) -> dict[str, Any]:
             **{name.split("/")[-1]: round(last[name], 4) for name in ("objective/kl", "objective/scores", "completions/mean_length") if name in last}}
 
 
-def _reward(context: Context, config: PpoConfig, models: list[Any]) -> TotalReward:
+def _reward(context: Context, config: PpoConfig, models: list[tuple[Any, Any]]) -> TotalReward:
     """The reward models under `from`, then the listed terms, weighted."""
     parts: list[tuple[str, Scorer, float]] = []
-    for path, model in zip(context.inputs.get("reward", []), models, strict=True):
-        scorer = ModelReward(path.name, model, load_tokenizer(path / WEIGHTS), config.limits.token_budget)
+    for path, (model, tokenizer) in zip(context.inputs.get("reward", []), models, strict=True):
+        scorer = ModelReward(path.name, model, tokenizer, config.limits.token_budget)
         parts.append((path.name, scorer, config.reward_weight))
     for source in config.rewards:
         if source.function is not None:
@@ -57,14 +57,14 @@ def _reward(context: Context, config: PpoConfig, models: list[Any]) -> TotalRewa
     return TotalReward(parts)
 
 
-def _critic(config: PpoConfig, models: list[Any], policy: Any, tokenizer: Any, context: Context) -> Any | None:
-    """A separate value model, from the reward model where one fits the policy's tokens, else from the policy."""
+def _critic(config: PpoConfig, models: list[tuple[Any, Any]], policy: Any, tokenizer: Any, context: Context) -> Any | None:
+    """A separate value model, from the reward model where one reads the policy's tokens, else from the policy."""
     if config.value.trunk == "shared":
         return None
-    vocabulary = policy.config.get_text_config().vocab_size
     if config.value.init == "reward":
-        for model in models:
-            if model.config.get_text_config().vocab_size == vocabulary:
+        for model, own in models:
+            same = tokenizer_fingerprint(own) == tokenizer_fingerprint(tokenizer)
+            if same and context_length(model) >= context_length(policy):
                 return heads.value_model_from(model)
     return heads.reward_model_from(policy, tokenizer, context.seed_for("critic"))
 

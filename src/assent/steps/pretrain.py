@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from assent.config.recipe import suggest
 from assent.config.steps import LAB, PretrainConfig
-from assent.core.errors import DataError
+from assent.core.errors import ConfigError, DataError
 from assent.data.collate import TokenGroup
 from assent.methods.sft import Sft
-from assent.models.load import disable_dropout
+from assent.models.load import context_length, disable_dropout
 from assent.steps.context import Context, lab_world
 from assent.steps.export import export, plan
 from assent.train.loop import run
@@ -32,16 +33,34 @@ def step(context: Context, config: PretrainConfig) -> dict[str, Any]:
     tokenizer = lab_tokenizer()
     rows = pack(texts, tokenizer, config.row_tokens)
     torch.manual_seed(context.seed_for("init"))
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**{**architecture(), **config.model}))
+    model = _build({**architecture(), **config.model}, context.name)
+    if config.row_tokens >= context_length(model):
+        raise ConfigError(f"rows of {config.row_tokens + 1} tokens, but the model holds {context_length(model)}",
+                          where=f"{context.name}.row_tokens")
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     disable_dropout(model)
     parameters = sum(p.numel() for p in model.parameters())
     plan(context, rows=len(rows), steps=config.steps, tokens=config.steps * config.batch_rows * config.row_tokens, parameters=parameters)
-    method = Sft(model, rows, config.optimiser, batch=config.batch_rows, steps=config.steps, seed=context.seed_for("order"))
+    method = Sft(model, rows, config.optimiser, batch=config.batch_rows, steps=config.steps, seed=None)
     run(method, config.limits, context.folder, context.name)
     export(context, model, tokenizer, base=None)
     return {"parameters": parameters, "rows": len(rows), "steps": config.steps}
+
+
+def _build(wanted: dict[str, Any], name: str) -> Any:
+    """A model of an architecture, weights drawn; a misspelt key, which Hugging Face would take, is refused."""
+    where = f"{name}.model"
+    try:
+        config = AutoConfig.for_model(**wanted)
+        model = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # whatever it raises, the user can do the same about it
+        raise ConfigError(f"is no architecture: {' '.join(str(error).split())[:300]}", where=where) from None
+    known = type(config)().to_dict()
+    for key in wanted:
+        if key not in known:
+            raise ConfigError(f"unknown key `{key}`{suggest(key, known)}", where=where)
+    return model
 
 
 def pack(texts: list[str], tokenizer: Any, row_tokens: int) -> list[TokenGroup]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 
@@ -22,7 +23,7 @@ from assent.core.jsonl import write_atomic
 GOALS = ("assistant", "tone", "harm", "polish")
 FILES = {
     "README.md": "start here: the commands in order, what to change first, how to read the report",
-    "recipe.yaml": "the steps and their settings, each line explained; the model to start from is one line in it",
+    "recipe.yaml": "the steps and their settings, all explained; `model:` is the one to start from",
     "guideline.md": "the rules by which people choose between two answers",
     "prompts.jsonl": "what the model practises on and is measured on",
     "demonstrations.jsonl": "prompts with answers worth imitating",
@@ -40,14 +41,19 @@ def create(folder: Path, goal: str) -> None:
     be written; nothing is left behind then.
     """
     if goal not in GOALS:
-        raise ConfigError(f"no project for `{goal}`{suggest(goal, GOALS)}", where="--for", fix=f"one of: {', '.join(GOALS)}")
-    _check_free(folder)
+        raise ConfigError(
+            f"no project for `{goal}`{suggest(goal, GOALS)}", where="--for", fix=f"one of: {', '.join(GOALS)}"
+        )
     made = contents(goal)
     try:
+        _check_free(folder)
         _write(folder, made)
     except OSError as error:
-        raise ConfigError(f"cannot be written ({error.strerror or error})", where=str(folder),
-                          fix="free some space, or give another folder; nothing was left behind") from None
+        raise ConfigError(
+            f"cannot be written ({error.strerror or error})",
+            where=str(folder),
+            fix="free some space, or give another folder; nothing was left behind",
+        ) from None
     _tell(folder)
 
 
@@ -58,7 +64,9 @@ def contents(goal: str) -> dict[str, bytes]:
     words["rules"] = (TEXTS / goal / "rules.md").read_text(encoding="utf-8").strip()
     words["files"] = "\n".join(f"| `{name}` | {what} |" for name, what in FILES.items())
     words["kl_why"] = "\n".join(f"      {line}" for line in words["kl_why"].splitlines())
-    return {name: _filled(name, words) if name in SHARED else (TEXTS / goal / name).read_bytes() for name in FILES}
+    return {
+        name: _filled(name, words) if name in SHARED else (TEXTS / goal / name).read_bytes() for name in FILES
+    }
 
 
 def _filled(name: str, words: dict[str, str]) -> bytes:
@@ -69,13 +77,19 @@ def _filled(name: str, words: dict[str, str]) -> bytes:
 def _check_free(folder: Path) -> None:
     for part in (folder, *folder.parents):
         if part.exists() and not part.is_dir():
-            raise ConfigError("is a file, but a project needs a folder there", where=str(part), fix="give another folder")
+            raise ConfigError(
+                "is a file, but a project needs a folder there", where=str(part), fix="give another folder"
+            )
     if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError("is not empty, and nothing in it is overwritten", where=str(folder), fix="give a new or an empty folder")
+        raise ConfigError(
+            "is not empty, and nothing in it is overwritten",
+            where=str(folder),
+            fix="give a new or an empty folder",
+        )
 
 
 def _write(folder: Path, made: dict[str, bytes]) -> None:
-    """All files into a hidden folder, which then takes its name; into an empty folder the files move one by one."""
+    """All files into a hidden folder, which then takes the name; an empty folder they enter one by one."""
     exists = folder.is_dir()
     parents = [p for p in folder.parents if not p.exists()]
     building = (folder if exists else folder.parent) / f".assent-new-{os.getpid()}"
@@ -92,8 +106,8 @@ def _write(folder: Path, made: dict[str, bytes]) -> None:
         shutil.rmtree(building, ignore_errors=True)
         for name in made if exists else ():
             (folder / name).unlink(missing_ok=True)
-        for parent in parents:
-            if parent.is_dir():
+        with suppress(OSError):  # somebody else may have put something into them meanwhile
+            for parent in parents:
                 parent.rmdir()
         raise
 
@@ -101,9 +115,8 @@ def _write(folder: Path, made: dict[str, bytes]) -> None:
 def _tell(folder: Path) -> None:
     """What was made, and the next command."""
     width = max(map(len, FILES))
-    lines = [f"made {folder}:", *(f"  {name:<{width}}  {what}" for name, what in FILES.items())]
+    lines = [f"made {folder}:", *(f"  {name:<{width}}  {what}" for name, what in FILES.items()), "", "next:"]
     if folder.resolve() != Path.cwd():
-        lines += ["", "next:", f"  cd {shlex.quote(str(folder))}", "  assent run recipe.yaml --until reward"]
-    else:
-        lines += ["", "next:", "  assent run recipe.yaml --until reward"]
+        lines.append(f"  cd {shlex.quote(str(folder))}")
+    lines.append("  assent run recipe.yaml --until reward")
     out.print("\n".join(lines), markup=False, soft_wrap=True)

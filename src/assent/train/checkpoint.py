@@ -47,8 +47,29 @@ def load(folder: Path, modules: dict[str, nn.Module], optimisers: dict[str, torc
         with safe_open(path, framework="pt") as file:
             header: dict[str, Any] = json.loads(file.metadata()["assent"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        _check(tensors, modules)
+        _fill(tensors, modules, optimisers)
+        torch.set_rng_state(tensors["rng/torch"])
+        _set_random_states(header["rng"])
+        if not {"step", "method"} <= header.keys():
+            raise ValueError("its header is incomplete")
     except Exception as error:
         raise ArtifactError(f"damaged checkpoint ({error})", where=str(path), fix="delete it to start the step afresh") from None
+    return header
+
+
+def _check(tensors: dict[str, Tensor], modules: dict[str, nn.Module]) -> None:
+    """Refuse a checkpoint of another model: `copy_` would broadcast and cast without a word."""
+    wanted = {f"module/{name}/{key}": parameter for name, module in modules.items()
+              for key, parameter in module.named_parameters() if parameter.requires_grad}
+    if differing := sorted(wanted.keys() ^ {key for key in tensors if key.startswith("module/")}):
+        raise ValueError(f"it is another model's: {differing[0]} stands on one side only")
+    for key, parameter in wanted.items():
+        if (tensors[key].shape, tensors[key].dtype) != (parameter.shape, parameter.dtype):
+            raise ValueError(f"it is another model's: {key} is {tensors[key].dtype} {list(tensors[key].shape)}")
+
+
+def _fill(tensors: dict[str, Tensor], modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]) -> None:
     for name, module in modules.items():
         for key, parameter in module.named_parameters():
             if parameter.requires_grad:
@@ -59,9 +80,6 @@ def load(folder: Path, modules: dict[str, nn.Module], optimisers: dict[str, torc
                 if moments:
                     on_device = {k: v if k == "step" else v.to(parameter.device) for k, v in moments.items()}
                     optimisers[name].state[parameter] = on_device
-    torch.set_rng_state(tensors["rng/torch"])
-    _set_random_states(header["rng"])
-    return header
 
 
 def remove(folder: Path) -> None:

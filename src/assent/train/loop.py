@@ -58,7 +58,7 @@ def run(method: Method, limits: Limits, folder: Path, name: str, probes: Sequenc
             if (step + 1) % limits.checkpoint_every == 0 or last or stop.asked:
                 tracker.checkpoint()
                 checkpoint.save(folder, step + 1, method.modules, optimisers, method.state(), {})
-            if stop.asked and not last:
+            if stop.asked:
                 raise Interrupted(f"stopped after step {step + 1} of {method.steps}; a checkpoint is written",
                                   where=name, fix="run the same command again to go on from there")
 

@@ -6,6 +6,7 @@ On resume the files are cut at the checkpoint, so that no step stands twice.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,7 +38,8 @@ class Tracker:
         self._board.close()
 
     def log(self, step: int, metrics: dict[str, float], samples: list[dict[str, Any]]) -> None:
-        """Write the figures of a step (0-based)."""
+        """Write the figures of a step (0-based). One that is not defined (0/0) is left out: NaN is no JSON."""
+        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         self._metrics.write(json.dumps({"step": step, **metrics}) + "\n")
         self._metrics.flush()
         for sample in samples:
@@ -56,7 +58,8 @@ def cut(path: Path, finished_steps: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # Not splitlines(): a sampled text may hold line separators (U+2028, U+0085) that JSON leaves as they are.
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

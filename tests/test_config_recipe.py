@@ -1,0 +1,208 @@
+"""Recipes: what loads, what overrides change, and one clear message for each mistake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from assent.config.recipe import load, parse, suggest
+from assent.core.errors import ConfigError
+
+RECIPES = sorted((Path(__file__).parent.parent / "src" / "assent" / "recipes").glob("*.yaml"))
+LOOP: dict[str, Any] = {
+    "steps": {
+        "pretrain": {},
+        "sft": {"from": {"model": "pretrain"}},
+        "collect": {"from": {"policy": "sft"}},
+        "reward": {"from": {"policy": "sft", "judgments": "collect"}},
+        "ppo": {"from": {"policy": "sft", "reward": "reward"}},
+    }
+}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "r.yaml"
+    path.write_text(text)
+    return path
+
+
+def loop(*overrides: str, **steps: Any) -> Any:
+    """The loop with settings of its steps, or further steps, read from a mapping."""
+    merged = {**LOOP["steps"], **{k: {**LOOP["steps"].get(k, {}), **v} for k, v in steps.items()}}
+    return parse({"steps": merged}, "r.yaml", "r", list(overrides))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_that_ships_loads(path: Path) -> None:
+    assert load(path).name == path.stem
+
+
+def test_steps_are_ordered_by_what_they_read_whatever_the_order_in_the_file() -> None:
+    backwards = {"steps": dict(reversed(LOOP["steps"].items()))}
+    assert list(parse(backwards, "r", "r", []).steps) == list(LOOP["steps"])
+
+
+def test_name_of_the_file_is_the_name_of_the_run(tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump(LOOP))
+    assert load(path).name == "r"
+    assert load(path, ["name=other"]).name == "other"
+
+
+def test_several_steps_of_one_kind() -> None:
+    made = loop(tight={"kind": "ppo", "from": {"policy": "sft", "reward": ["reward", "second"]}},
+                second={"kind": "reward", "from": {"policy": "sft", "judgments": "collect"}})
+    assert made.steps["tight"].kind == "ppo"
+    assert list(made.steps).index("second") < list(made.steps).index("tight")
+
+
+# Overrides
+
+
+def test_overrides_reach_settings_of_any_depth() -> None:
+    made = loop("ppo.kl.coef=0.2", "ppo.optimiser.lr=1e-4", "sft.epochs=7", "seed=3", "ppo.value.clip=null")
+    assert made.steps["ppo"].kl.coef == 0.2
+    assert made.steps["ppo"].optimiser.lr == 1e-4  # YAML reads 1e-4 as text
+    assert made.steps["ppo"].optimiser.eps == 1e-5, "the rest of the block keeps the step's own defaults"
+    assert (made.steps["sft"].epochs, made.seed, made.steps["ppo"].value.clip) == (7, 3, None)
+
+
+def test_overrides_win_over_the_file_and_later_over_earlier() -> None:
+    assert loop("sft.epochs=2", "sft.epochs=4", sft={"epochs": 9}).steps["sft"].epochs == 4
+
+
+def test_an_override_may_hold_equals_signs_and_lists() -> None:
+    made = loop("sft.template=a=b.jinja", "ppo.from.reward=[reward]")
+    assert made.steps["sft"].template == "a=b.jinja"
+    assert made.steps["ppo"].inputs["reward"] == ["reward"]
+
+
+def test_recipes_default_data_and_model_reach_the_steps_that_name_none() -> None:
+    raw = {"data": "d.jsonl", "model": "m/x",
+           "steps": {"sft": {}, "collect": {"source": "file", "data": "own.jsonl"},
+                     "reward": {"from": {"policy": "sft", "judgments": "collect"}}}}
+    made = parse(raw, "r", "r", [])
+    assert (made.steps["sft"].data, made.steps["sft"].model) == ("d.jsonl", "m/x")
+    assert made.steps["collect"].data == "own.jsonl"
+    assert made.steps["reward"].model is None, "a step that starts from another step takes no model beside it"
+    assert parse(raw, "r", "r", ["data=e.jsonl"]).steps["sft"].data == "e.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        ("epochs", "is not an override"),
+        ("sft.epochs", "is not an override"),
+        (".epochs=3", "is not an override"),
+        ("sft=3", "`sft` is a step"),
+        ("stf.epochs=3", "no step `stf`; did you mean `sft`?"),
+        ("sft.epoch=3", "unknown key `epoch`; did you mean `epochs`?"),
+        ("sft.epochs.x=3", "holds a value, not a block"),
+        ("sft.epochs=[", "not valid YAML"),
+        ("sede=3", "unknown key `sede`; did you mean `seed`?"),
+        ("sft.epochs=many", "got 'many'"),
+        ("format=2", "Input should be 1"),
+        ("held_out=1", "less than 1"),
+    ],
+)
+def test_bad_overrides(override: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        loop(override, sft={"epochs": 2})
+
+
+# Mistakes in the file
+
+
+@pytest.mark.parametrize(
+    ("steps", "where", "why"),
+    [
+        ({"sft": {"epoch": 1}}, "sft.epoch", "unknown key `epoch`; did you mean `epochs`?"),
+        ({"ppo": {"kl": {"coeff": 1}}}, "ppo.kl.coeff", "unknown key `coeff`; did you mean `coef`?"),
+        ({"sft": {"epochs": "three"}}, "sft.epochs", "(got 'three')"),
+        ({"sft": {"epochs": 1.5}}, "sft.epochs", "(got 1.5)"),
+        ({"sft": {"epochs": 0}}, "sft.epochs", "greater than or equal to 1 (got 0)"),
+        ({"sft": {"epochs": True}}, "sft.epochs", "yes or no"),
+        ({"sft": {"limits": {"too_long": "cut"}}}, "sft.limits.too_long", "'error' or 'drop'"),
+        ({"sft": {"from": "pretrain"}}, "sft.from", "dictionary"),
+        ({"sft": {"from": {"policy": "pretrain"}}}, "sft.from", "unknown input `policy`"),
+        ({"ppo": {"from": {"reward": "reward"}}}, "ppo.from", "input `policy` is missing"),
+        ({"ppo": {"from": {"policy": "sf", "reward": "reward"}}}, "ppo.from", "no step `sf`; did you mean `sft`?"),
+        ({"ppo": {"from": {"policy": ["sft"], "reward": "reward"}}}, "ppo.from", "takes one step, not ['sft']"),
+        ({"ppo": {"from": {"policy": "sft", "reward": []}}}, "ppo.from", "one step or a list of them, not []"),
+        ({"ppo": {"from": {"policy": "reward", "reward": "reward"}}}, "ppo.from", "cannot be `reward`, a `reward` step"),
+        ({"ppo": {"from": {"policy": "sft", "reward": "collect"}}}, "ppo.from", "cannot be `collect`, a `collect` step"),
+        ({"reward": {"from": {"policy": "sft", "judgments": "sft"}}}, "reward.from", "cannot be `sft`"),
+        ({"reward": {"from": {"policy": "sft", "judgments": ["collect", "collect"]}}}, "reward.from", "takes one step"),
+        ({"audit": {"from": {"sft": "collect"}}}, "audit.from", "cannot be `collect`"),
+        ({"audit": {"from": {"sft": "sft", "../x": "ppo"}}}, "audit.from", "`../x` cannot name an input"),
+        ({"rl": {}}, "r.yaml", "no such kind `rl`"),
+        ({"extra": {"kind": "pp"}}, "r.yaml", "no such kind `pp`; did you mean `ppo`?"),
+        ({"extra": {"kind": ["ppo"]}}, "r.yaml", "no such kind"),
+    ],
+)  # fmt: skip
+def test_mistakes_name_the_key_and_what_would_be_right(steps: dict[str, Any], where: str, why: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        loop(**steps)
+    assert why in str(error.value)
+    assert where in str(error.value)
+
+
+def test_steps_that_read_each_other() -> None:
+    with pytest.raises(ConfigError, match="circle: a -> b -> a"):
+        parse({"steps": {"a": {"kind": "sft", "from": {"model": "b"}}, "b": {"kind": "sft", "from": {"model": "a"}}}},
+              "r", "r", [])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "at least one step"),
+        ("steps: {}", "at least one step"),
+        ("steps: [sft]", "at least one step"),
+        ("- sft", "at least one step"),
+        ("steps: {sft: 3}", "step `sft` must be a mapping, not 3"),
+        ("steps: {'a b': {}}", "cannot name a step"),
+        ("steps: {../sft: {}}", "cannot name a step"),
+        ("steps: {1: {}}", "cannot name a step"),
+        ("steps: {sft: {}}\n1: 2", "unknown key `1`"),
+        ("steps: {sft: {}}\nsed: 2", "unknown key `sed`; did you mean `seed`?"),
+        ("steps: {sft: {model: a/b}}\nseed: x", "seed: "),
+        ("steps: {sft: {}\n", "not valid YAML"),
+        ("steps:\n  sft: {}\n  sft: {}\n", "key `sft` stands twice"),
+        ("steps: {sft: {}}\nformat: 2", "format"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path: Path, text: str, why: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=re.escape(why)) as error:
+        load(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such recipe"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(tmp_path / "latin.yaml")
+
+
+def test_anchors_may_be_shared_and_overridden(tmp_path: Path) -> None:
+    """A key that stands twice is refused, a merge key with an override beside it is not."""
+    text = """
+steps:
+  pretrain: &base {documents: 10, steps: 5}
+  second: {<<: *base, kind: pretrain, steps: 9}
+"""
+    steps = load(write(tmp_path, text)).steps
+    assert (steps["second"].documents, steps["second"].steps, steps["pretrain"].steps) == (10, 9, 5)  # type: ignore[attr-defined]
+
+
+def test_suggestions_only_where_something_is_close() -> None:
+    assert suggest("epohcs", ["epochs", "batch"]) == "; did you mean `epochs`?"
+    assert suggest("zzz", ["epochs", "batch"]) == ""

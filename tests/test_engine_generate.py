@@ -1,0 +1,72 @@
+"""A local policy as a generator: records that hold exactly what was sampled."""
+
+import pytest
+import torch
+
+import tiny
+from assent.config.blocks import Sampling
+from assent.core.errors import DataError
+from assent.core.records import Prompt
+from assent.data.render import encode_groups
+from assent.engine import score_all
+from assent.engine.generate import LocalGenerator
+
+
+def generator(max_tokens: int = 8, **changes) -> LocalGenerator:
+    return LocalGenerator(tiny.policy(**changes), tiny.tokenizer(), "tiny", Sampling(max_tokens=max_tokens))
+
+
+def test_answers_keep_their_ids_and_texts_render_back_to_them() -> None:
+    made, prompts = generator(), tiny.prompts(6)
+    sampled = made.draw(prompts, 4, seed=3)
+    assert [g.prompt for g in sampled.groups] == prompts
+    tokens = [a for group in sampled.tokens for a in group.answers]
+    answers = [a for group in sampled.groups for a in group.answers]
+    assert [a.token_ids for a in answers] == tokens
+    assert {a.finish for a in answers} == {"stop", "length"}
+    for answer in answers:
+        assert answer.finish == ("stop" if answer.token_ids[-1] == tiny.EOS else "length")
+        assert tiny.EOS not in answer.token_ids[:-1]
+        assert len(answer.token_ids) == 8 or answer.finish == "stop"
+        assert "<eos>" not in answer.text
+    again, dropped = encode_groups(sampled.groups, made.tokenizer)
+    assert again == sampled.tokens and dropped == 0
+
+
+def test_log_probs_come_with_the_tokens() -> None:
+    made = generator()
+    sampled = made.draw(tiny.prompts(5), 2, seed=3)
+    scores = score_all(made.model, sampled.tokens, 10**6)
+    flat = [logps for group in sampled.logps for logps in group]
+    for n, logps in enumerate(flat):
+        torch.testing.assert_close(
+            scores.logp_NT[n, : len(logps)], torch.tensor(logps, dtype=torch.float64), rtol=0, atol=1e-9
+        )
+
+
+def test_the_answers_of_a_prompt_depend_on_it_and_the_seed_alone() -> None:
+    made, prompts = generator(), tiny.prompts(5)
+    together = {g.prompt.id: g for g in made.generate(prompts, 3, seed=3)}
+    (alone,) = made.generate([prompts[2]], 3, seed=3)
+    assert alone == together[prompts[2].id]
+    assert made.generate(prompts[::-1], 3, seed=3)[::-1] == list(together.values())
+    (fewer,) = made.generate([prompts[2]], 2, seed=3)
+    assert fewer.answers == alone.answers[:2]
+    (other,) = made.generate([prompts[2]], 3, seed=4)
+    assert {a.id for a in other.answers}.isdisjoint({a.id for a in alone.answers})
+
+
+def test_a_prompt_asked_twice_gets_further_answers() -> None:
+    made, (prompt, other) = generator(), tiny.prompts(2)
+    first, _, second = made.generate([prompt, other, prompt], 3, seed=3)
+    assert first.id != second.id
+    assert len({a.id for a in (*first.answers, *second.answers)}) == 6
+    (six,) = made.generate([prompt], 6, seed=3)
+    assert six.answers == (*first.answers, *second.answers)
+
+
+def test_a_prompt_without_room_is_named() -> None:
+    long = Prompt.ask(" ".join(["w1"] * 60))
+    with pytest.raises(DataError, match="leaves no room") as caught:
+        generator().generate([*tiny.prompts(1), long], 2, seed=0)
+    assert long.id in str(caught.value)
