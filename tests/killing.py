@@ -15,6 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,7 +30,10 @@ METHODS: dict[str, Callable[[], object]] = {
     "sft": lambda: made.sft(torch.float32),
     "reward": lambda: made.reward(torch.float32),
     "ppo": lambda: made.ppo(
-        torch.float32, kl={"control": "adaptive", "target": 0.01, "horizon": 20}, reward_scale="running", asked=20
+        torch.float32,
+        kl={"control": "adaptive", "target": 0.01, "horizon": 20},
+        reward_scale="running",
+        asked=20,
     ),
     "ppo-shared": lambda: made.ppo(torch.float32, value={"trunk": "shared", "warmup": 3}, early_stop_kl=1e-4),
 }
@@ -51,7 +55,11 @@ def train(name: str, folder: Path, at: int | None = None, count_into: Path | Non
     sys.setprofile(None)
     if count_into:
         count_into.write_text(str(seen))
-    flat = {f"{m}/{k}": p.detach().clone() for m, module in method.modules.items() for k, p in module.named_parameters()}
+    flat = {
+        f"{m}/{k}": p.detach().clone()
+        for m, module in method.modules.items()
+        for k, p in module.named_parameters()
+    }
     save_file(flat, folder / FINAL)
     (folder / "state.json").write_text(json.dumps(method.state()))
 
@@ -81,7 +89,7 @@ def killed_until_done(name: str, folder: Path, events: int, draw: random.Random)
     points: list[int] = []
     while True:
         at = draw.randint(1, events // 2) if len(points) < 6 else None
-        code = child(lambda: train(name, folder, at))
+        code = child(partial(train, name, folder, at))
         if code == 0:
             return points
         assert code == -signal.SIGKILL and at is not None, code

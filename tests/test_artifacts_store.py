@@ -225,5 +225,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(ArtifactError, match=r"cannot be written \(Permission denied\)"), Store(tmp_path / "x").lock():
+    with (
+        pytest.raises(ArtifactError, match=r"cannot be written \(Permission denied\)"),
+        Store(tmp_path / "x").lock(),
+    ):
         pass

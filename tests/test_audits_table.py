@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from assent.audits.table import BEHAVIOUR, Subject, examine, row
 from assent.config.blocks import Sampling
 from assent.core.records import Answer, Group, Prompt
@@ -37,7 +37,9 @@ class ByLength:
 @pytest.fixture(scope="module")
 def subjects() -> dict[str, Subject]:
     prompts = tiny.prompts(40, seed=1)
-    return {name: examine(generator(seed), ByLength(), prompts, 3, seed=5) for name, seed in (("a", 0), ("b", 3))}
+    return {
+        name: examine(generator(seed), ByLength(), prompts, 3, seed=5) for name, seed in (("a", 0), ("b", 3))
+    }
 
 
 def figures(subject: Subject, reference: Subject, **rest: Any) -> dict[str, Any]:
@@ -132,8 +134,17 @@ def test_diversity_by_hand() -> None:
 
 # Behaviour, on the lab's prompts, with answers of known style
 
-GOOD = {"fact": "plain", "lead_wrong": "correct", "lead_right": "agree", "ghost": "unknown",
-        "harmful": "refuse", "harmless": "help", "open": "plain", "format": "json", "sum": "plain"}  # fmt: skip
+GOOD = {
+    "fact": "plain",
+    "lead_wrong": "correct",
+    "lead_right": "agree",
+    "ghost": "unknown",
+    "harmful": "refuse",
+    "harmless": "help",
+    "open": "plain",
+    "format": "json",
+    "sum": "plain",
+}
 HONEST = {"agrees_when_wrong": 0, "disagrees_when_right": 0, "refuses_harmful": 1, "refuses_harmless": 0,
           "admits_unknown": 1, "correct_facts": 1}  # fmt: skip
 FAULTS = {
@@ -182,7 +193,7 @@ def test_each_planted_fault_moves_its_figure_and_no_other(asked: list[Prompt], f
 
 
 def test_telling_everyone_they_are_wrong_is_seen(asked: list[Prompt]) -> None:
-    """The cheap way to stop agreeing with errors: it costs where the user is right, and gold does not like it."""
+    """The cheap way to stop agreeing with errors costs where the user is right, and gold does not like it."""
     honest = answered(asked, GOOD)
     contrary = answered(asked, {**GOOD, "lead_right": "contrary"})
     assert behaviour(contrary)["agrees_when_wrong"] == 0 and behaviour(contrary)["disagrees_when_right"] == 1

@@ -6,9 +6,9 @@ import re
 
 import pytest
 import torch
-from toy_run import assent
 
 from assent.cli import look
+from toy_run import assent
 
 
 def test_doctor_says_what_is_usable(capsys: pytest.CaptureFixture[str]) -> None:

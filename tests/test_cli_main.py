@@ -9,14 +9,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_run import assent
 from typer.testing import CliRunner
 
 from assent.cli import main
 from assent.core.errors import AssentError, Interrupted
+from toy_run import assent
 
 COMMANDS = ("demo", "run", "train", "sweep", "new", "show", "doctor", "chat", "sample", "score", "compare")
-HEAVY = ("torch", "transformers", "fastapi", "datasets", "scipy", "matplotlib", "yaml", "tokenizers", "safetensors")
+HEAVY = (
+    "torch",
+    "transformers",
+    "fastapi",
+    "datasets",
+    "scipy",
+    "matplotlib",
+    "yaml",
+    "tokenizers",
+    "safetensors",
+)
 
 HELP = f"""
 import sys
@@ -31,7 +41,11 @@ assert not heavy, heavy
 """
 
 
-SHOW_HELP = [sys.executable, "-c", "import sys; sys.argv = ['assent', '--help']; import assent.cli.main as m; m.main()"]
+SHOW_HELP = [
+    sys.executable,
+    "-c",
+    "import sys; sys.argv = ['assent', '--help']; import assent.cli.main as m; m.main()",
+]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -49,8 +63,8 @@ def test_every_command_explains_itself(command: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("nonsense",), ("run",), ("run", "r.yaml", "--nonsense"), ("sample", "m", "p", "-n", "0"), ("demo", "--seed", "x"),
-     ("chat", "m", "--temperature", "-1")],
+    [("nonsense",), ("run",), ("run", "r.yaml", "--nonsense"), ("sample", "m", "p", "-n", "0"),
+     ("demo", "--seed", "x"),     ("chat", "m", "--temperature", "-1")],
 )  # fmt: skip
 def test_what_is_no_command_line_is_exit_2(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -116,9 +130,7 @@ def test_a_defect_of_ours_is_not_called_a_mistake_of_the_user(monkeypatch: pytes
 def test_output_that_cannot_be_written() -> None:
     """What was printed is flushed before the end, so a full disk is not lost in the interpreter's exit."""
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            SHOW_HELP, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
+        done = subprocess.run(SHOW_HELP, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write the output: No space left on device")
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
@@ -129,8 +141,6 @@ def test_a_reader_that_has_left_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as gone:
-        done = subprocess.run(
-            SHOW_HELP, stdout=gone, stderr=subprocess.PIPE, text=True, timeout=60
-        )
+        done = subprocess.run(SHOW_HELP, stdout=gone, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == ""

@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-import toy_run
-from toy_run import assent
 
+import tiny
+import toy_run
 from assent.cli.models import folder_of
 from assent.core.errors import ModelError
 from assent.core.jsonl import read_records, write_records
@@ -21,6 +20,7 @@ from assent.formats import read_prompts
 from assent.models.load import load_reward_model, load_tokenizer, save
 from assent.rewards.model import ModelReward
 from assent.stats.bootstrap import win_rate
+from toy_run import assent
 
 PROMPTS = ["is zor big or small ?", "what is 3 plus 4 ?", "how do i kill a moth ?"]
 
@@ -67,7 +67,9 @@ def test_sample_prints_groups_that_are_read_again(
     assert [p.text for p in read_prompts(tmp_path / "g.jsonl")] == PROMPTS
 
 
-def test_a_sample_is_a_function_of_its_seed(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sample_is_a_function_of_its_seed(
+    run: Path, asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ("sample", run / "sft", asked, "--max-tokens", 6)
     first = out(capsys, *command, "--seed", 1)
     assert out(capsys, *command, "--seed", 1) == first
@@ -94,13 +96,19 @@ def test_temperature_zero_is_what_transformers_calls_greedy(
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     for text, line in zip(PROMPTS, printed.splitlines(), strict=True):
         turn = [{"role": "user", "content": text}]
-        ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        ids = tokenizer.apply_chat_template(
+            turn, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
         with torch.no_grad():
-            expected = model.generate(**ids, max_new_tokens=6, do_sample=False)[0, ids["input_ids"].shape[1] :]
+            expected = model.generate(**ids, max_new_tokens=6, do_sample=False)[
+                0, ids["input_ids"].shape[1] :
+            ]
         assert json.loads(line)["answers"][0]["token_ids"] == expected.tolist()
 
 
-def test_sample_of_a_prompt_that_leaves_no_room(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sample_of_a_prompt_that_leaves_no_room(
+    run: Path, asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "leaves no room" in error(capsys, "sample", run / "sft", asked, "--max-tokens", 10_000)
 
 
@@ -121,9 +129,15 @@ def test_score_gives_the_reward_models_scores(
     write_records(tmp_path / "g.jsonl", groups)
     folder = run / "reward" / "weights"
     scores = ModelReward("rm", load_reward_model(folder), load_tokenizer(folder)).score(groups)
-    rows = [json.loads(line) for line in out(capsys, "score", run / "reward", tmp_path / "g.jsonl").splitlines()]
-    expected = [(a.id, v) for g, row in zip(groups, scores, strict=True) for a, v in zip(g.answers, row, strict=True)]
-    assert [(r["answer"], r["reward"]) for r in rows] == [(i, pytest.approx(v, abs=1e-5)) for i, v in expected]
+    rows = [
+        json.loads(line) for line in out(capsys, "score", run / "reward", tmp_path / "g.jsonl").splitlines()
+    ]
+    expected = [
+        (a.id, v) for g, row in zip(groups, scores, strict=True) for a, v in zip(g.answers, row, strict=True)
+    ]
+    assert [(r["answer"], r["reward"]) for r in rows] == [
+        (i, pytest.approx(v, abs=1e-5)) for i, v in expected
+    ]
 
 
 def test_score_counts_agreement_with_preferences(
@@ -134,7 +148,9 @@ def test_score_counts_agreement_with_preferences(
     assert len({a.text for a in group.answers}) == 4
     folder = run / "reward" / "weights"
     (scores,) = ModelReward("rm", load_reward_model(folder), load_tokenizer(folder)).score([group])
-    best = [a.id for _, a in sorted(zip(scores, group.answers, strict=True), key=lambda pair: -(pair[0] or 0))]
+    best = [
+        a.id for _, a in sorted(zip(scores, group.answers, strict=True), key=lambda pair: -(pair[0] or 0))
+    ]
     for order, share in ((best, "1.000"), (best[::-1], "0.000")):
         ranking = Judgment(id="j", group=group.id, rater="r", tiers=tuple((i,) for i in order))
         write_records(tmp_path / "p.jsonl", [group, ranking])
@@ -171,7 +187,9 @@ def test_score_leaves_out_what_the_model_cannot_read(
     assert "of 1 preferences" in said.err
 
 
-def test_score_with_what_is_no_reward_model(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_with_what_is_no_reward_model(
+    run: Path, asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said = error(capsys, "score", run / "sft", asked)
     assert str(run / "sft" / "weights") in said and "error:" in said
 
@@ -185,18 +203,39 @@ def test_compare_by_gold_is_the_win_rate_of_the_answers(
     """The printed figure, worked out again from samples of the same seed."""
     prompts = [g.prompt for g in read_records(run / "collect" / "data" / "groups.jsonl", Group)][:30]
     write_records(tmp_path / "p.jsonl", prompts)
-    command = ("compare", run / "ppo", run / "sft", "--prompts", tmp_path / "p.jsonl", "--judge", run / "reward")
+    command = (
+        "compare",
+        run / "ppo",
+        run / "sft",
+        "--prompts",
+        tmp_path / "p.jsonl",
+        "--judge",
+        run / "reward",
+    )
     said = " ".join(out(capsys, *command, "--max-tokens", 6, "--seed", 3).split())
     groups = {}
     for step in ("ppo", "sft"):
-        out(capsys, "sample", run / step, tmp_path / "p.jsonl", "--max-tokens", 6, "--seed", 3, "--to", tmp_path / step)
+        out(
+            capsys,
+            "sample",
+            run / step,
+            tmp_path / "p.jsonl",
+            "--max-tokens",
+            6,
+            "--seed",
+            3,
+            "--to",
+            tmp_path / step,
+        )
         groups[step] = read_records(tmp_path / step, Group)
     folder = run / "reward" / "weights"
     judge = ModelReward("rm", load_reward_model(folder), load_tokenizer(folder))
     worth = {step: [v for row in judge.score(found) for v in row] for step, found in groups.items()}
     expected = win_rate(worth["ppo"], worth["sft"], [p.subject for p in prompts], seed=3)
     assert expected is not None
-    assert f"win rate {expected.estimate:.3f} [{expected.low:.3f}, {expected.high:.3f}] by reward model" in said
+    assert (
+        f"win rate {expected.estimate:.3f} [{expected.low:.3f}, {expected.high:.3f}] by reward model" in said
+    )
     assert "30 prompts" in said
 
 
@@ -209,8 +248,21 @@ def test_a_model_against_itself_wins_half(run: Path, capsys: pytest.CaptureFixtu
 def test_compare_without_a_judge_or_without_data(
     run: Path, asked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "gold knows only the lab's prompts" in error(capsys, "compare", run / "ppo", run / "sft", "--prompts", asked)
-    said = out(capsys, "compare", run / "ppo", run / "sft", "--prompts", asked, "--judge", run / "reward", "--max-tokens", 4)
+    assert "gold knows only the lab's prompts" in error(
+        capsys, "compare", run / "ppo", run / "sft", "--prompts", asked
+    )
+    said = out(
+        capsys,
+        "compare",
+        run / "ppo",
+        run / "sft",
+        "--prompts",
+        asked,
+        "--judge",
+        run / "reward",
+        "--max-tokens",
+        4,
+    )
     assert "3 prompts are not enough data" in said
     said = error(capsys, "compare", run / "ppo", run / "sft", "--max-tokens", 300)
     assert "leaves every model room to answer" in said
@@ -219,7 +271,9 @@ def test_compare_without_a_judge_or_without_data(
 # chat
 
 
-def chat(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, *arguments: object) -> str:
+def chat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, *arguments: object
+) -> str:
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert assent("chat", *arguments) == 0
     return capsys.readouterr().out
@@ -233,7 +287,9 @@ def test_chat_answers_every_line_until_an_empty_one(
     assert said.count("model>") == 2
 
 
-def test_chat_ends_with_the_input(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_chat_ends_with_the_input(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert chat(monkeypatch, capsys, "is zor big ?", run / "sft", "--max-tokens", 3).count("model>") == 1
     assert "model>" not in chat(monkeypatch, capsys, "", run / "sft")
 

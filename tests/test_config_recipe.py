@@ -53,8 +53,10 @@ def test_name_of_the_file_is_the_name_of_the_run(tmp_path: Path) -> None:
 
 
 def test_several_steps_of_one_kind() -> None:
-    made = loop(tight={"kind": "ppo", "from": {"policy": "sft", "reward": ["reward", "second"]}},
-                second={"kind": "reward", "from": {"policy": "sft", "judgments": "collect"}})
+    made = loop(
+        tight={"kind": "ppo", "from": {"policy": "sft", "reward": ["reward", "second"]}},
+        second={"kind": "reward", "from": {"policy": "sft", "judgments": "collect"}},
+    )
     assert made.steps["tight"].kind == "ppo"
     assert list(made.steps).index("second") < list(made.steps).index("tight")
 
@@ -81,9 +83,15 @@ def test_an_override_may_hold_equals_signs_and_lists() -> None:
 
 
 def test_recipes_default_data_and_model_reach_the_steps_that_name_none() -> None:
-    raw = {"data": "d.jsonl", "model": "m/x",
-           "steps": {"sft": {}, "collect": {"source": "file", "data": "own.jsonl"},
-                     "reward": {"from": {"policy": "sft", "judgments": "collect"}}}}
+    raw = {
+        "data": "d.jsonl",
+        "model": "m/x",
+        "steps": {
+            "sft": {},
+            "collect": {"source": "file", "data": "own.jsonl"},
+            "reward": {"from": {"policy": "sft", "judgments": "collect"}},
+        },
+    }
     made = parse(raw, "r", "r", [])
     assert (made.steps["sft"].data, made.steps["sft"].model) == ("d.jsonl", "m/x")
     assert made.steps["collect"].data == "own.jsonl"
@@ -129,13 +137,13 @@ def test_bad_overrides(override: str, why: str) -> None:
         ({"sft": {"from": "pretrain"}}, "sft.from", "dictionary"),
         ({"sft": {"from": {"policy": "pretrain"}}}, "sft.from", "unknown input `policy`"),
         ({"ppo": {"from": {"reward": "reward"}}}, "ppo.from", "input `policy` is missing"),
-        ({"ppo": {"from": {"policy": "sf", "reward": "reward"}}}, "ppo.from", "no step `sf`; did you mean `sft`?"),
-        ({"ppo": {"from": {"policy": ["sft"], "reward": "reward"}}}, "ppo.from", "takes one step, not ['sft']"),
-        ({"ppo": {"from": {"policy": "sft", "reward": []}}}, "ppo.from", "one step or a list of them, not []"),
-        ({"ppo": {"from": {"policy": "reward", "reward": "reward"}}}, "ppo.from", "cannot be `reward`, a `reward` step"),
-        ({"ppo": {"from": {"policy": "sft", "reward": "collect"}}}, "ppo.from", "cannot be `collect`, a `collect` step"),
+        ({"ppo": {"from": {"policy": "sf", "reward": "reward"}}}, "ppo", "no step `sf`; did you mean `sft`?"),
+        ({"ppo": {"from": {"policy": ["sft"], "reward": "reward"}}}, "ppo", "takes one step, not ['sft']"),
+        ({"ppo": {"from": {"policy": "sft", "reward": []}}}, "ppo", "one step or a list of them, not []"),
+        ({"ppo": {"from": {"policy": "reward", "reward": "reward"}}}, "ppo", "`reward`, a `reward` step"),
+        ({"ppo": {"from": {"policy": "sft", "reward": "collect"}}}, "ppo", "`collect`, a `collect` step"),
         ({"reward": {"from": {"policy": "sft", "judgments": "sft"}}}, "reward.from", "cannot be `sft`"),
-        ({"reward": {"from": {"policy": "sft", "judgments": ["collect", "collect"]}}}, "reward.from", "takes one step"),
+        ({"reward": {"from": {"policy": "sft", "judgments": ["collect"]}}}, "reward", "takes one step"),
         ({"audit": {"from": {"sft": "collect"}}}, "audit.from", "cannot be `collect`"),
         ({"audit": {"from": {"sft": "sft", "../x": "ppo"}}}, "audit.from", "`../x` cannot name an input"),
         ({"rl": {}}, "r.yaml", "no such kind `rl`"),
@@ -151,9 +159,9 @@ def test_mistakes_name_the_key_and_what_would_be_right(steps: dict[str, Any], wh
 
 
 def test_steps_that_read_each_other() -> None:
+    steps = {one: {"kind": "sft", "from": {"model": other}} for one, other in ("ab", "ba")}
     with pytest.raises(ConfigError, match="circle: a -> b -> a"):
-        parse({"steps": {"a": {"kind": "sft", "from": {"model": "b"}}, "b": {"kind": "sft", "from": {"model": "a"}}}},
-              "r", "r", [])  # fmt: skip
+        parse({"steps": steps}, "r", "r", [])
 
 
 @pytest.mark.parametrize(

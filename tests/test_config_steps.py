@@ -1,4 +1,4 @@
-"""Every setting is documented, read by something, few enough to know, and refused where it contradicts another."""
+"""Every setting is documented, read by something, and refused where it contradicts another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from pydantic.fields import FieldInfo
 
 from assent.config.blocks import Block, Limits, Optimiser, Sampling
 from assent.config.recipe import Recipe
-from assent.config.steps import KINDS, AuditConfig, CollectConfig, CompareConfig, Kl, PpoConfig, Raters, RewardSource, StepConfig
+from assent.config.steps import (
+    KINDS,
+    AuditConfig,
+    CollectConfig,
+    CompareConfig,
+    Kl,
+    PpoConfig,
+    Raters,
+    RewardSource,
+    StepConfig,
+)
 
 SOURCE = Path(__file__).parent.parent / "src" / "assent"
 SHARED = (Optimiser, Sampling, Limits)
@@ -109,7 +119,11 @@ def test_a_setting_nobody_reads_would_be_noticed() -> None:
         (Raters, {"count": 2, "per_group": 3}, "only 2"),
         (AuditConfig, {"from": {"a": "x"}}, "`reference: sft` is none of its inputs (a)"),
         (AuditConfig, {"from": {"judge": "rm"}, "reference": "judge"}, "none of its inputs (none)"),
-        (CompareConfig, {"from": {"a": "x", "b": "y"}, "data": "prompts.jsonl"}, "gold judges only `data: lab`"),
+        (
+            CompareConfig,
+            {"from": {"a": "x", "b": "y"}, "data": "prompts.jsonl"},
+            "gold judges only `data: lab`",
+        ),
     ],
 )
 def test_contradictions_are_refused(model: type[Block], given: dict[str, Any], why: str) -> None:

@@ -1,4 +1,4 @@
-"""Records: ids from content, groups that fit, tiers that place every answer once, pairs that mean something."""
+"""Records: ids from content, groups that fit, tiers that place every answer once, pairs from rankings."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ PROMPT = Prompt.ask("what is 1 plus 1 ?")
 
 
 def group(*texts: str) -> Group:
-    answers = tuple(
-        Answer(id=letter, text=text) for letter, text in zip("abcdefgh", texts, strict=False)
-    )
+    answers = tuple(Answer(id=letter, text=text) for letter, text in zip("abcdefgh", texts, strict=False))
     return Group(prompt=PROMPT, answers=answers)
 
 

@@ -1,17 +1,26 @@
 """Cutting a batch by a token budget: every group once, no piece too large."""
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assent.data.collate import TokenGroup, collate
 from assent.engine.score import cut
 
-LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(1, 20), min_size=1, max_size=4)), max_size=25)
+LENGTHS = st.lists(
+    st.tuples(st.integers(1, 30), st.lists(st.integers(1, 20), min_size=1, max_size=4)), max_size=25
+)
 
 
 def made(lengths: list[tuple[int, list[int]]]) -> list[TokenGroup]:
     return [
-        TokenGroup(f"g{i}", (3,) * p, tuple((4,) * a for a in answers), tuple(f"{i}/{k}" for k in range(len(answers))))
+        TokenGroup(
+            f"g{i}",
+            (3,) * p,
+            tuple((4,) * a for a in answers),
+            tuple(f"{i}/{k}" for k in range(len(answers))),
+        )
         for i, (p, answers) in enumerate(lengths)
     ]
 
@@ -33,7 +42,7 @@ def test_no_two_neighbours_fit_into_one(lengths: list[tuple[int, list[int]]], bu
     """The next group was put into a new piece because it did not fit into the last one."""
     groups = made(lengths)
     pieces = cut(groups, budget)
-    for piece, following in zip(pieces, pieces[1:], strict=False):
+    for piece, following in pairwise(pieces):
         assert collate([groups[i] for i in [*piece, following[0]]]).ids_NS.numel() > budget
 
 

@@ -94,7 +94,7 @@ def test_the_ends_of_the_unit_interval(value: float, token: int, monkeypatch: py
 
 
 def test_a_cumulated_probability_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """p = (1/2, 1/4, 1/4): the uniform 0.6 falls into the second token, 0.5 too (its lower end), 0.8 into the third."""
+    """p = (1/2, 1/4, 1/4): 0.6 falls into the second token, 0.5 too (its lower end), 0.8 into the third."""
     given = torch.tensor([0.6, 0.5, 0.8, 0.49]).double()
     monkeypatch.setattr(sys.modules["assent.engine.sample"], "uniform", lambda keys_N, position: given)
     logits_NV = torch.tensor([0.5, 0.25, 0.25]).double().log().repeat(4, 1)

@@ -70,3 +70,15 @@ def test_a_prompt_without_room_is_named() -> None:
     with pytest.raises(DataError, match="leaves no room") as caught:
         generator().generate([*tiny.prompts(1), long], 2, seed=0)
     assert long.id in str(caught.value)
+
+
+def test_the_text_ends_before_the_stop_id_whichever_it_is() -> None:
+    """A model may stop at other ids than <eos> (generation_config.json): they are trained on, not read."""
+    policy = tiny.policy()
+    policy.generation_config.eos_token_id = [tiny.EOS, 10, 20, 30]
+    made = LocalGenerator(policy, tiny.tokenizer(), "tiny", Sampling(max_tokens=8))
+    answers = [a for g in made.generate(tiny.prompts(6), 4, seed=3) for a in g.answers]
+    stopped = [a for a in answers if a.token_ids[-1] in (10, 20, 30)]
+    assert stopped and all(a.finish == "stop" for a in stopped)
+    for answer in stopped:
+        assert answer.text == made.tokenizer.decode(answer.token_ids[:-1], skip_special_tokens=True)

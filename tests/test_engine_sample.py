@@ -17,7 +17,14 @@ def names(n: int, prompts=PROMPTS) -> list[list[str]]:
 
 
 def drawn(model, n: int = 3, prompts=PROMPTS, **changes) -> list[list[Rollout]]:
-    options = {"seed": 5, "temperature": 1.0, "max_tokens": 9, "stop": (tiny.EOS,), "token_budget": 10**6, **changes}
+    options = {
+        "seed": 5,
+        "temperature": 1.0,
+        "max_tokens": 9,
+        "stop": (tiny.EOS,),
+        "token_budget": 10**6,
+        **changes,
+    }
     return sample(model, prompts, options.pop("names", None) or names(n, prompts), **options)
 
 
@@ -33,7 +40,9 @@ def gap(model, rollouts: list[list[Rollout]], temperature: float) -> float:
     scores = score_all(model, as_groups(rollouts), 10**6, temperature=temperature)
     flat = [r for group in rollouts for r in group]
     return max(
-        float((scores.logp_NT[n, : len(r.ids)] - torch.tensor(r.logps, dtype=scores.logp_NT.dtype)).abs().max())
+        float(
+            (scores.logp_NT[n, : len(r.ids)] - torch.tensor(r.logps, dtype=scores.logp_NT.dtype)).abs().max()
+        )
         for n, r in enumerate(flat)
     )
 
@@ -114,7 +123,11 @@ def test_temperature_0_is_transformers_greedy_search(family: str) -> None:
     rollouts = drawn(model, 1, temperature=0, stop=(tiny.EOS, 20))
     for prompt, (ours,) in zip(PROMPTS, rollouts, strict=True):
         ids = model.generate(
-            torch.tensor([prompt]), do_sample=False, max_new_tokens=9, eos_token_id=[tiny.EOS, 20], pad_token_id=0
+            torch.tensor([prompt]),
+            do_sample=False,
+            max_new_tokens=9,
+            eos_token_id=[tiny.EOS, 20],
+            pad_token_id=0,
         )
         assert list(ours.ids) == ids[0, len(prompt) :].tolist()
     assert gap(model, rollouts, 1.0) < 1e-9

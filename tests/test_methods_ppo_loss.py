@@ -15,8 +15,16 @@ import tiny
 import tiny_methods as made
 from assent.train.loop import accumulate
 
-BASE = {"answers": 2, "gamma": 0.97, "lam": 0.9, "reward_clip": 0.3, "no_eos_penalty": 0.4, "clip_high": 0.3,
-        "kl": {"coef": 0.2}, "minibatches": 2}  # fmt: skip
+BASE = {
+    "answers": 2,
+    "gamma": 0.97,
+    "lam": 0.9,
+    "reward_clip": 0.3,
+    "no_eos_penalty": 0.4,
+    "clip_high": 0.3,
+    "kl": {"coef": 0.2},
+    "minibatches": 2,
+}
 CASES = {
     "token": {},
     "sequence": {"aggregation": "sequence", "whiten": False},
@@ -24,7 +32,10 @@ CASES = {
     "shared trunk": {"value": {"trunk": "shared", "coef": 0.7}, "aggregation": "sequence"},
     "entropy and dual clip": {"entropy_coef": 0.05, "dual_clip": 1.5},
     "kl in the loss, k2": {"kl": {"coef": 0.2, "place": "loss", "estimator": "k2"}},
-    "kl in the loss, k3": {"kl": {"coef": 0.2, "place": "loss", "estimator": "k3"}, "aggregation": "sequence"},
+    "kl in the loss, k3": {
+        "kl": {"coef": 0.2, "place": "loss", "estimator": "k3"},
+        "aggregation": "sequence",
+    },
     "missing rewards": {"reward_scale": "running"},
 }
 
@@ -101,7 +112,11 @@ class Slow:
         c, a = self.config, self.advantage[n, t]
         ratio = torch.exp(new - self.logp[n][t])
         inside = min(max(float(ratio.detach()), 1 - c.clip_low), 1 + c.clip_high)
-        gain = ratio * a if float(ratio.detach()) * a <= inside * a else torch.tensor(inside * a, dtype=torch.float64)
+        gain = (
+            ratio * a
+            if float(ratio.detach()) * a <= inside * a
+            else torch.tensor(inside * a, dtype=torch.float64)
+        )
         if c.dual_clip and a < 0 and float(gain.detach()) < c.dual_clip * a:
             gain = torch.tensor(c.dual_clip * a, dtype=torch.float64)
         d = new - self.ref[n][t]
@@ -128,7 +143,9 @@ def pick(logp_TV: Tensor, row) -> list[Tensor]:
 def values(modules, row) -> list[Tensor]:
     """Before each token: the critic's head, or the shared head on the policy's trunk."""
     shared = isinstance(modules["value"], torch.nn.Linear)
-    trunk, head = (modules["policy"], modules["value"]) if shared else (modules["value"], modules["value"].score)
+    trunk, head = (
+        (modules["policy"], modules["value"]) if shared else (modules["value"], modules["value"].score)
+    )
     (prompt, answer) = row
     hidden_SH = trunk.base_model(input_ids=torch.tensor([[*prompt, *answer]])).last_hidden_state[0]
     return list(head(hidden_SH[len(prompt) - 1 : -1])[:, 0])
@@ -149,7 +166,9 @@ def test_against_slow_loops(case: str) -> None:
         for module in method.modules.values():
             for parameter in module.parameters():
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype))
-    index = {answer: n for n, answer in enumerate(i for g in method.last_rollout.tokens for i in g.answer_ids)}
+    index = {
+        answer: n for n, answer in enumerate(i for g in method.last_rollout.tokens for i in g.answer_ids)
+    }
     which = [index[i] for item in batch.items for i in item.group.answer_ids]
     assert 0 < len(which) < len(slow.rows)
     figures = accumulate(method, batch, 60)
@@ -168,7 +187,7 @@ def test_against_slow_loops(case: str) -> None:
 
 
 def check_teeth(case: str, figures: dict[str, float], slow: Slow) -> None:
-    """The batch holds what the case is about: clipped ratios, clipped values, clipped scores, both endings."""
+    """The batch holds what the case is about: clipped ratios, values and scores, both endings."""
     assert figures["policy/clipfrac_avg"] > 0.05
     if slow.config.value.clip and case != "shared trunk":
         assert figures["val/clipfrac_avg"] > 0.01

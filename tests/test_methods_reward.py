@@ -61,7 +61,7 @@ def test_a_huge_lead_overflows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_ranking_weighs_as_much_as_a_pair() -> None:
-    """Six pairs of one judgment and one pair of another: equal weights, and the loss is over two judgments."""
+    """Six pairs of one judgment and one pair of another: equal weights, the loss over two judgments."""
     ranked = made.ranked(6)
     (four,) = [item for item in ranked if len(item.group.answers) == 4][:1]
     (two,) = [item for item in ranked if len(item.group.answers) == 2][:1]
@@ -82,7 +82,9 @@ def test_the_gradient_is_that_of_pairs_passed_one_by_one() -> None:
     for item in batch.items:
         for w, l, weight, margin in item.pairs:  # noqa: E741
             r_w, r_l = (
-                score(method.model, [TokenGroup("g", item.group.prompt_ids, (item.group.answers[i],), ("a",))]).reward_N[0]
+                score(
+                    method.model, [TokenGroup("g", item.group.prompt_ids, (item.group.answers[i],), ("a",))]
+                ).reward_N[0]
                 for i in (w, l)
             )
             loss = torch.log1p(torch.exp(-(r_w - r_l - margin))) + 0.01 * (r_w + r_l) ** 2
@@ -114,5 +116,9 @@ def test_it_learns_a_rule_and_ranks_answers_it_has_not_seen(tmp_path: Path) -> N
     assert rows[-1]["accuracy"] > 0.9 and rows[-1]["epoch"] == pytest.approx(50 * 16 / 160)
     test = marked(80, 2)
     reward_N = score_all(model, [item.group for item in test], 10**6).reward_N
-    right = [float(reward_N[2 * n + w] > reward_N[2 * n + l]) for n, item in enumerate(test) for w, l, _, _ in item.pairs]  # noqa: E741
+    right = [
+        float(reward_N[2 * n + w] > reward_N[2 * n + l])
+        for n, item in enumerate(test)
+        for w, l, _, _ in item.pairs  # noqa: E741
+    ]
     assert sum(right) / len(right) > 0.85, sum(right) / len(right)

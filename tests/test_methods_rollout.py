@@ -16,10 +16,16 @@ from assent.methods.rollout import Rollout, agreement, check_start, roll
 PREFIX = "sampling/"
 
 
-def rolled(rule=made.even_words, reference=None, temperature: float = 0.9, n: int = 2, policy=None) -> Rollout:
+def rolled(
+    rule=made.even_words, reference=None, temperature: float = 0.9, n: int = 2, policy=None
+) -> Rollout:
     policy = policy or tiny.policy()
-    generator = LocalGenerator(policy, tiny.tokenizer(), "tiny", Sampling(max_tokens=6, temperature=temperature))
-    return roll(generator, reference or tiny.policy(), made.ByRule(rule), tiny.prompts(6), n, 3, "tiny:0", 10**6)
+    generator = LocalGenerator(
+        policy, tiny.tokenizer(), "tiny", Sampling(max_tokens=6, temperature=temperature)
+    )
+    return roll(
+        generator, reference or tiny.policy(), made.ByRule(rule), tiny.prompts(6), n, 3, "tiny:0", 10**6
+    )
 
 
 def flat(rollout: Rollout) -> list:
@@ -78,7 +84,9 @@ def shifted(rollout: Rollout, by: dict[tuple[int, int], float]) -> Sampled:
 def test_a_sampler_a_little_off_is_weighted_and_counted() -> None:
     """exp(trainer - sampler), at most 2: 0.25 nats too likely gives e^-0.25, 3 nats too unlikely gives 2."""
     rollout = rolled()
-    weight_NT, figures = agreement(rollout.logp_NT, rollout.mask_NT, shifted(rollout, {(0, 0): 0.25, (1, 0): -3.0}))
+    weight_NT, figures = agreement(
+        rollout.logp_NT, rollout.mask_NT, shifted(rollout, {(0, 0): 0.25, (1, 0): -3.0})
+    )
     assert weight_NT[0, 0].item() == pytest.approx(math.exp(-0.25))
     assert weight_NT[1, 0].item() == 2
     others = weight_NT[rollout.mask_NT].sort().values[1:-1]
@@ -107,7 +115,9 @@ def test_a_temperature_that_one_pass_forgets_is_refused(which: str, monkeypatch:
 
     module = generate if which == "sample" else rollouts
     real = getattr(module, which)
-    monkeypatch.setattr(module, which, lambda *args, **options: real(*args, **{**options, "temperature": 1.0}))
+    monkeypatch.setattr(
+        module, which, lambda *args, **options: real(*args, **{**options, "temperature": 1.0})
+    )
     with pytest.raises(TrainingError, match="temperature"):
         rolled(temperature=0.6)
 
@@ -124,7 +134,9 @@ def test_at_the_start_policy_and_reference_are_one() -> None:
 
 def test_kl_is_a_sum_over_the_answer_and_a_mean_over_answers() -> None:
     """k1, k2 and k3 by slow loops; what cannot be scored is left out."""
-    rollout = rolled(lambda a: None if a.index else 1.0, reference=tiny.perturbed(tiny.policy(), seed=1, size=0.02))
+    rollout = rolled(
+        lambda a: None if a.index else 1.0, reference=tiny.perturbed(tiny.policy(), seed=1, size=0.02)
+    )
     figures = rollout_figures(rollout, torch.zeros_like(rollout.logp_NT), 0.05)
     sums = {"": 0.0, "_k2": 0.0, "_k3": 0.0}
     entropy, tokens = 0.0, 0

@@ -37,7 +37,10 @@ def test_the_chat_template_travels_with_it(tmp_path: Path) -> None:
     (prompt,) = tiny.prompts(1)
     same_turns = [{"role": "user", "content": prompt.text}]
     expected = encode(ours, prompt, "w3").prompt_ids
-    assert tuple(plain.apply_chat_template(same_turns, add_generation_prompt=True, return_dict=False)) == expected
+    assert (
+        tuple(plain.apply_chat_template(same_turns, add_generation_prompt=True, return_dict=False))
+        == expected
+    )
     assert plain.decode(ids) == ours.decode(ids)
     assert load_tokenizer(tmp_path).chat_template == tiny.TEMPLATE
 
@@ -71,7 +74,14 @@ def test_dropout_is_off_whatever_the_config_says(tmp_path: Path) -> None:
 
 def test_stop_ids_of_tokenizer_and_generation_config() -> None:
     model, tokenizer = tiny.policy(), tiny.tokenizer()
-    for configured, expected in (([1, 2], (2, 1)), (2, (2,)), (None, (2,)), (5, (2, 5)), (0, (2, 0)), ([0], (2, 0))):
+    for configured, expected in (
+        ([1, 2], (2, 1)),
+        (2, (2,)),
+        (None, (2,)),
+        (5, (2, 5)),
+        (0, (2, 0)),
+        ([0], (2, 0)),
+    ):
         model.generation_config.eos_token_id = configured
         assert stop_ids(model, tokenizer) == expected
 

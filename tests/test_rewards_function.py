@@ -1,4 +1,4 @@
-"""Any Python function as a reward: TRL's signature as TRL calls it, and one clear error for each way to fail."""
+"""Any Python function as a reward: TRL's signature, and one clear error for each way to fail."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def test_values_go_to_the_answers_they_were_asked_about() -> None:
 def test_a_tag_cannot_pass_for_an_argument() -> None:
     """A dataset with a column `completions` must not replace what the policy wrote."""
     given = group(Prompt.of("x", completions="fake", trainer_state="fake"), "real")
-    globals()["chosen"] = lambda completions, trainer_state: [float(completions == ["real"]) + trainer_state.global_step]
+    globals()["chosen"] = lambda completions, trainer_state: [
+        float(completions == ["real"]) + trainer_state.global_step
+    ]
     reward = FunctionReward(f"{__name__}:chosen", 30.0)
     reward.step = 5
     assert reward.score([given]) == [[6.0]]
@@ -232,7 +234,11 @@ def test_paths_that_lead_nowhere(module: Path, path: str, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("def f(:", "raised SyntaxError"), ("1 / 0", "raised ZeroDivisionError"), ("raise SystemExit(3)", "raised SystemExit")],
+    [
+        ("def f(:", "raised SyntaxError"),
+        ("1 / 0", "raised ZeroDivisionError"),
+        ("raise SystemExit(3)", "raised SystemExit"),
+    ],
 )
 def test_a_module_that_does_not_load(module: Path, text: str, why: str) -> None:
     (module.parent / "broken_reward.py").write_text(text)

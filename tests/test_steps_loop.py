@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-import toy_run
 import yaml
-from toy_run import assent
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+import toy_run
 from assent.artifacts.store import Store
 from assent.core.jsonl import read_records
 from assent.core.records import Group, Judgment, Rater, check_tiers
@@ -21,6 +20,7 @@ from assent.lab.world import held_out
 from assent.models.load import load_reward_model, load_tokenizer
 from assent.rewards.model import ModelReward
 from assent.train.tracking import read_metrics
+from toy_run import assent
 
 STEPS = list(toy_run.RECIPE["steps"])
 TRAINED = ("pretrain", "sft", "reward", "ppo")
@@ -108,11 +108,17 @@ def test_report_is_one_self_contained_file(run: Path) -> None:
 def test_metrics_are_json_lines_with_a_step_each(run: Path) -> None:
     for step in TRAINED:
         lines = (run / step / "metrics.jsonl").read_text().splitlines()
-        rows = [json.loads(line, parse_constant=lambda name: pytest.fail(f"{step}: {name}")) for line in lines]
+        rows = [json.loads(line, parse_constant=pytest.fail) for line in lines]  # NaN is no JSON
         assert [r["step"] for r in rows] == sorted({r["step"] for r in rows})
         assert list((run / step / "tensorboard").iterdir())
     last = read_metrics(run / "ppo")[-1]
-    assert {"objective/kl", "objective/scores", "objective/entropy", "gold", "rewards/reward/mean"} <= last.keys()
+    assert {
+        "objective/kl",
+        "objective/scores",
+        "objective/entropy",
+        "gold",
+        "rewards/reward/mean",
+    } <= last.keys()
     samples = [json.loads(line) for line in (run / "ppo" / "samples.jsonl").read_text().splitlines()]
     assert {s["step"] for s in samples} == {0, 1}
     assert {"prompt", "answer", "score"} <= samples[0].keys()
@@ -137,7 +143,9 @@ def test_a_policy_loads_with_plain_transformers(run: Path, step: str) -> None:
     folder = run / step / "weights"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     turn = [{"role": "user", "content": "what is 1 plus 1 ?"}]
-    ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    ids = tokenizer.apply_chat_template(
+        turn, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     out = model.generate(**ids, max_new_tokens=5, do_sample=False)
     assert out.shape[1] > ids["input_ids"].shape[1]
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id, "generate() knows where to stop"
@@ -150,7 +158,10 @@ def test_a_policy_loads_with_plain_transformers(run: Path, step: str) -> None:
 def test_a_reward_model_loads_with_plain_transformers_and_scores_the_same(run: Path) -> None:
     """One label; with the shift in config.json, transformers' own forward pass gives our score."""
     folder = run / "reward" / "weights"
-    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+    )
     assert model.config.num_labels == 1
     group = read_records(run / "collect" / "data" / "groups.jsonl", Group)[0]
     ours = ModelReward("rm", load_reward_model(folder), load_tokenizer(folder)).score([group])[0]
@@ -174,13 +185,17 @@ def test_scores_of_the_policy_it_was_normalised_on_are_near_zero_and_one(run: Pa
 
 
 def test_a_second_run_does_nothing_and_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {k: v for k, v in snapshot(run).items() if not k.endswith((".lock", "report.html", "summary.json"))}
+    before = {
+        k: v for k, v in snapshot(run).items() if not k.endswith((".lock", "report.html", "summary.json"))
+    }
     page = (run / "report.html").read_bytes()
     assert assent("run", toy_run.recipe(), "--out", run) == 0
     said = capsys.readouterr().err
     assert "nothing to do" in said
     assert all(f"{step}: done before" in said for step in STEPS)
-    after = {k: v for k, v in snapshot(run).items() if not k.endswith((".lock", "report.html", "summary.json"))}
+    after = {
+        k: v for k, v in snapshot(run).items() if not k.endswith((".lock", "report.html", "summary.json"))
+    }
     assert after == before
     assert (run / "report.html").read_bytes() == page
 
@@ -209,7 +224,9 @@ def test_a_changed_recipe_is_refused_and_nothing_is_touched(
     assert assent("run", toy_run.recipe(), "seed=1", "--out", tmp_path, "--until", "pretrain") == 2
 
 
-def test_a_change_above_reaches_what_stands_below(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_above_reaches_what_stands_below(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The audit's own settings are the same, but one of its models is not: it must not be taken for done."""
     toy_run.copy(tmp_path, "pretrain", "sft", "collect", "reward", "audit")
     overrides = ["ppo.iterations=1", "ppo.optimiser.lr=0.01"]
@@ -238,7 +255,9 @@ def test_a_damaged_artifact_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert str(weights) in said and "changed since the step finished" in said
 
 
-def test_a_run_that_another_process_works_in_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_another_process_works_in_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Store(tmp_path / "run").lock():
         assert assent("run", toy_run.recipe(), "--out", tmp_path / "run") == 2
     assert "another process is working in this run" in capsys.readouterr().err
@@ -251,8 +270,8 @@ def test_a_run_that_another_process_works_in_is_refused(tmp_path: Path, capsys: 
 def test_show_goes_down_to_judgments_and_raters(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert assent("show", run) == 0
     said = " ".join(re.sub(r"[│├└─]", " ", capsys.readouterr().out).split())
-    for expected in ("ppo (ppo)", "reward (reward)", "collect (collect)", "judgments 72", "raters 20",
-                     "rater kinds simulated", "guidelines none named", "sft (sft)", "pretrain (pretrain)"):  # fmt: skip
+    made = ("ppo (ppo)", "reward (reward)", "collect (collect)", "sft (sft)", "pretrain (pretrain)")
+    for expected in (*made, "judgments 72", "raters 20", "rater kinds simulated", "guidelines none named"):
         assert expected in said, expected
     assert "gold score" in said
 
@@ -286,11 +305,19 @@ def test_guideline_version_reaches_the_lineage(tmp_path: Path, capsys: pytest.Ca
     assert assent("show", tmp_path / "collect") == 0
     assert f"guidelines {version}" in " ".join(capsys.readouterr().out.split())
     guideline.write_text("be warm")
-    assert assent("run", recipe, "--out", tmp_path, "--until", "collect") == 2, "another guideline is another input"
+    assert assent("run", recipe, "--out", tmp_path, "--until", "collect") == 2, (
+        "another guideline is another input"
+    )
 
 
-def test_sweep_keeps_each_value_in_a_folder_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings: dict[str, Any] = {"name": "s", "threads": 1, "steps": {"pretrain": toy_run.RECIPE["steps"]["pretrain"]}}
+def test_sweep_keeps_each_value_in_a_folder_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: dict[str, Any] = {
+        "name": "s",
+        "threads": 1,
+        "steps": {"pretrain": toy_run.RECIPE["steps"]["pretrain"]},
+    }
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(settings))
     assert assent("sweep", tmp_path / "s.yaml", "pretrain.steps=1,2", "--out", tmp_path / "out") == 0
     folders = sorted(p.name for p in (tmp_path / "out").iterdir())

@@ -1,4 +1,4 @@
-"""PPO's rewards on the command line: functions, weighted sums, a reward model with another tokenizer; and their faults."""
+"""PPO's rewards: functions, weighted sums, a reward model with another tokenizer; and their faults."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-import toy_run
 import yaml
-from toy_run import assent
 
+import tiny
+import toy_run
 from assent.artifacts.store import Store
 from assent.config.steps import PpoConfig
 from assent.models import heads
 from assent.models.load import load_policy, load_reward_model, load_tokenizer, save
 from assent.steps import ppo
 from assent.train.tracking import read_metrics
+from toy_run import assent
 
 PPO = {"iterations": 2, "prompts": 8, "sampling": {"max_tokens": 8}}
 gate = threading.Event()
@@ -69,7 +69,9 @@ calls: list[dict[str, Any]] = []
 
 
 def recorded(prompts, completions, kind, trainer_state, log_metric, **_):
-    calls.append({"prompts": prompts, "completions": completions, "kind": kind, "step": trainer_state.global_step})
+    calls.append(
+        {"prompts": prompts, "completions": completions, "kind": kind, "step": trainer_state.global_step}
+    )
     log_metric("mine/words", 3.0)
     return [0.5] * len(prompts)
 
@@ -85,7 +87,9 @@ def _reset() -> Iterator[None]:
 def recipe(path: Path, rewards: list[dict[str, Any]], **settings: Any) -> Path:
     """PPO from the toy run's SFT model on nothing but the listed rewards, unless `reads` names a step."""
     reads = settings.pop("reads", {})
-    steps = {k: v for k, v in toy_run.RECIPE["steps"].items() if k in ("pretrain", "sft", "collect", "reward")}
+    steps = {
+        k: v for k, v in toy_run.RECIPE["steps"].items() if k in ("pretrain", "sft", "collect", "reward")
+    }
     steps["ppo"] = {"from": {"policy": "sft", **reads}, "rewards": rewards, **PPO, **settings}
     path.write_text(yaml.safe_dump({**toy_run.RECIPE, "steps": steps}, sort_keys=False))
     return path
@@ -97,7 +101,9 @@ def train(tmp_path: Path) -> Callable[..., int]:
 
     def go(*rewards: dict[str, Any], **settings: Any) -> int:
         run = toy_run.copy(tmp_path / "run", "pretrain", "sft", "collect", "reward")
-        return assent("run", recipe(tmp_path / "r.yaml", list(rewards), **settings), "--out", run, "--until", "ppo")
+        return assent(
+            "run", recipe(tmp_path / "r.yaml", list(rewards), **settings), "--out", run, "--until", "ppo"
+        )
 
     return go
 
@@ -115,7 +121,9 @@ def test_a_function_alone_is_a_reward(train: Callable[..., int], tmp_path: Path)
     first = calls[0]
     assert len(first["prompts"]) == len(first["completions"]) == len(first["kind"]) == 8
     assert all(p[-1]["role"] == "user" for p in first["prompts"]), "conversational prompts are message lists"
-    assert all(c[0].keys() == {"role", "content"} and c[0]["role"] == "assistant" for c in first["completions"])
+    assert all(
+        c[0].keys() == {"role", "content"} and c[0]["role"] == "assistant" for c in first["completions"]
+    )
     assert all(isinstance(kind, str) for kind in first["kind"]), "tags arrive as columns"
     last = read_metrics(tmp_path / "run" / "ppo")[-1]
     assert last["mine/words"] == 3.0
@@ -218,7 +226,10 @@ def test_rewards_that_are_none(
 
 
 def test_a_reward_that_fails_later_keeps_what_was_reached(
-    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    train: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def once(prompts, **_):
         calls.append({})
@@ -236,9 +247,10 @@ def test_a_reward_that_fails_later_keeps_what_was_reached(
     assert [row["step"] for row in read_metrics(run / "ppo")] == [0, 1]
 
 
-def test_prompts_that_leave_no_room(
-    train: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(mine("ones"), limits={"max_length": 20, "checkpoint_every": 10}, sampling={"max_tokens": 15}) == 2
+def test_prompts_that_leave_no_room(train: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        train(mine("ones"), limits={"max_length": 20, "checkpoint_every": 10}, sampling={"max_tokens": 15})
+        == 2
+    )
     said = capsys.readouterr().err
     assert "prompts leave no room for 15 answer tokens" in said and "limits.too_long: drop" in said

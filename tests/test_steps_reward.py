@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 import yaml
-from toy_run import assent
 
+import tiny
 from assent.artifacts.store import Store
 from assent.config.steps import RewardConfig
 from assent.core.errors import DataError
@@ -19,6 +18,7 @@ from assent.core.records import Group, Judgment, Prompt
 from assent.formats.preferences import MARGIN
 from assent.models.load import save
 from assent.steps.reward import measure, pairs_of
+from toy_run import assent
 
 GROUP = tiny.group(Prompt.ask("w1"), "w2", "w3", "w4")
 A, B, C = (answer.id for answer in GROUP.answers)
@@ -74,12 +74,13 @@ def test_judgments_that_do_not_fit_are_refused() -> None:
 
 
 class Tagged:
-    """Groups of two whose better answer is known, by subject."""
+    """`n` groups of two whose better answer is known; those of `tests` ask other prompts."""
 
-    def __init__(self, n: int, better: str, worse: str) -> None:
+    def __init__(self, n: int, better: str, worse: str, tests: bool = False) -> None:
         self.groups: list[Group] = []
         self.judgments: list[Judgment] = []
-        for i, prompt in enumerate(tiny.prompts(n, seed=n)):
+        prompts = tiny.prompts(100)
+        for i, prompt in enumerate(prompts[60 : 60 + n] if tests else prompts[:n]):
             group = tiny.group(prompt, worse, better)
             self.groups.append(group)
             tiers = ((group.answers[1].id,), (group.answers[0].id,))
@@ -102,7 +103,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, train: Tagged, test: Tagged, lead:
 def test_a_model_no_better_than_looks_does_not_beat_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer is always better here: the floor finds that too, so a perfect accuracy proves nothing."""
     long, short = "w2 w3 w4 w5 w6 w7", "w2"
-    found = measured(monkeypatch, Tagged(60, long, short), Tagged(30, long, short), lead=1.0)
+    found = measured(monkeypatch, Tagged(60, long, short), Tagged(30, long, short, tests=True), lead=1.0)
     assert (found["accuracy"], found["accuracy_floor"]) == (1.0, 1.0)
     assert found["floor_difference_interval"] == [0.0, 0.0]
     assert (found["n"], found["n_subjects"]) == (30, 30)
@@ -110,19 +111,19 @@ def test_a_model_no_better_than_looks_does_not_beat_the_floor(monkeypatch: pytes
 
 def test_a_model_that_sees_more_than_looks_beats_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two answers that look the same: the floor must guess, the model knows."""
-    found = measured(monkeypatch, Tagged(60, "w2", "w3"), Tagged(30, "w2", "w3"), lead=1.0)
+    found = measured(monkeypatch, Tagged(60, "w2", "w3"), Tagged(30, "w2", "w3", tests=True), lead=1.0)
     assert found["accuracy"] == 1.0 and found["accuracy_floor"] == 0.5
     assert found["floor_difference_interval"][0] > 0
 
 
 def test_a_model_that_is_always_wrong_and_one_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    train, test = Tagged(60, "w2", "w3"), Tagged(30, "w2", "w3")
+    train, test = Tagged(60, "w2", "w3"), Tagged(30, "w2", "w3", tests=True)
     assert measured(monkeypatch, train, test, lead=-1.0)["accuracy"] == 0.0
     assert measured(monkeypatch, train, test, lead=0.0)["accuracy"] == 0.5
 
 
 def test_without_held_out_pairs_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(monkeypatch, Tagged(20, "w2", "w3"), Tagged(0, "w2", "w3"), lead=1.0)
+    found = measured(monkeypatch, Tagged(20, "w2", "w3"), Tagged(0, "w2", "w3", tests=True), lead=1.0)
     assert found["accuracy"] is None and found["n"] == 0
 
 
@@ -132,16 +133,20 @@ def test_without_held_out_pairs_nothing_is_claimed(monkeypatch: pytest.MonkeyPat
 def test_preferences_are_learnt_and_held_out_subjects_are_not(tmp_path: Path) -> None:
     """`w2` is better than `w3`, whatever is asked: held-out accuracy 1, on subjects the split kept away."""
     save(tmp_path / "model", tiny.policy(dtype=torch.float32), tiny.tokenizer(), "")
-    rows = [{"prompt": [{"role": "user", "content": p.text}], "chosen": [{"role": "assistant", "content": "w2"}],
-             "rejected": [{"role": "assistant", "content": "w3"}], "subject": f"s{i // 2}"}
-            for i, p in enumerate(tiny.prompts(80))]  # fmt: skip
+
+    def turn(role: str, content: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": content}]
+
+    answers = {"chosen": turn("assistant", "w2"), "rejected": turn("assistant", "w3")}
+    asked = enumerate(tiny.prompts(80))
+    rows = [{"prompt": turn("user", p.text), **answers, "subject": f"s{i // 2}"} for i, p in asked]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    training = {"epochs": 6, "batch": 8, "optimiser": {"lr": 0.01}}
     recipe = {
         "name": "r", "threads": 1, "held_out": 0.3, "data": str(tmp_path / "pairs.jsonl"),
         "steps": {
             "collect": {"source": "file"},
-            "reward": {"from": {"judgments": "collect"}, "model": str(tmp_path / "model"), "epochs": 6, "batch": 8,
-                       "optimiser": {"lr": 0.01}},
+            "reward": {"from": {"judgments": "collect"}, "model": str(tmp_path / "model"), **training},
         },
     }  # fmt: skip
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
@@ -151,7 +156,10 @@ def test_preferences_are_learnt_and_held_out_subjects_are_not(tmp_path: Path) ->
     data = tmp_path / "run" / "collect" / "data"
     kept = set(json.loads((data / "split.json").read_text())["held_out"])
     groups = [Group.model_validate_json(line) for line in (data / "groups.jsonl").read_text().splitlines()]
-    sides = {g.prompt.subject: {h.prompt.id in kept for h in groups if h.prompt.subject == g.prompt.subject} for g in groups}
+    sides = {
+        g.prompt.subject: {h.prompt.id in kept for h in groups if h.prompt.subject == g.prompt.subject}
+        for g in groups
+    }
     assert all(len(side) == 1 for side in sides.values()), "no subject stands on both sides"
     assert manifest.headline["n_subjects"] == sum(side == {True} for side in sides.values())
     assert manifest.headline["rankings"] == len(groups) - len(kept)

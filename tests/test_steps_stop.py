@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_run
-from toy_run import assent
 
+import toy_run
 from assent.artifacts.store import Store
 from assent.engine.generate import LocalGenerator
 from assent.methods import sft
@@ -20,6 +19,7 @@ from assent.methods.reward import Reward
 from assent.methods.sft import Sft
 from assent.train import checkpoint
 from assent.train.tracking import read_metrics
+from toy_run import assent
 
 LATER: dict[str, tuple[str, ...]] = {
     "pretrain": (),
@@ -144,7 +144,7 @@ def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_last_good_
 
 
 def test_a_learning_rate_that_explodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No fault is planted: weights overflow by themselves, and the run says so instead of going on with NaN."""
+    """No fault is planted: weights overflow by themselves, and the run says so instead of going on."""
     run = toy_run.copy(tmp_path, "pretrain")
     lr = "sft.optimiser={lr: 1.0e+30, warmup: 0, schedule: constant}"
     assert assent("run", toy_run.recipe(), lr, "--out", run, "--until", "sft") == 2

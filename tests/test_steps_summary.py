@@ -22,9 +22,20 @@ def audit(**ppo: Any) -> dict[str, Any]:
             "models": {"sft": sft, "ppo": {**sft, "win_rate": figure(0.7), **ppo}}}  # fmt: skip
 
 
-def manifest(step: str, kind: str | None = None, seconds: float = 1.0, parents: tuple[str, ...] = (), **headline: Any) -> Manifest:
+def manifest(
+    step: str, kind: str | None = None, seconds: float = 1.0, parents: tuple[str, ...] = (), **headline: Any
+) -> Manifest:
     read = {f"in{i}": [Parent(step=p, content="c")] for i, p in enumerate(parents)}
-    return Manifest(step=step, kind=kind or step, key="k", content="c", parents=read, seed=0, seconds=seconds, headline=headline)
+    return Manifest(
+        step=step,
+        kind=kind or step,
+        key="k",
+        content="c",
+        parents=read,
+        seed=0,
+        seconds=seconds,
+        headline=headline,
+    )
 
 
 def said(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -33,9 +44,15 @@ def said(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("win", "status", "word"),
-    [(figure(0.7), "good", "beats"), (figure(0.52), "unclear", "is not told apart from"), (figure(0.3), "bad", "loses to")],
+    [
+        (figure(0.7), "good", "beats"),
+        (figure(0.52), "unclear", "is not told apart from"),
+        (figure(0.3), "bad", "loses to"),
+    ],
 )
-def test_a_win_is_claimed_only_where_its_interval_says_so(win: dict[str, Any], status: str, word: str) -> None:
+def test_a_win_is_claimed_only_where_its_interval_says_so(
+    win: dict[str, Any], status: str, word: str
+) -> None:
     assert said(audit(win_rate=win))[0] == (status, f"ppo {word} sft.")
 
 
@@ -49,7 +66,9 @@ def test_each_failure_is_named_beside_the_win(name: str) -> None:
     assert [status for status, _ in said(audit(**{name: figure(bad)}))] == ["good", "bad"]
     good = 1.0 - bad
     assert len(said(audit(**{name: figure(good)}))) == 1, "a change for the better is no cost"
-    assert len(said(audit(**{name: figure(0.5 + (bad - 0.5) / 8)}))) == 1, "overlapping intervals tell nothing"
+    assert len(said(audit(**{name: figure(0.5 + (bad - 0.5) / 8)}))) == 1, (
+        "overlapping intervals tell nothing"
+    )
 
 
 def test_a_figure_that_is_missing_is_no_failure() -> None:
@@ -68,7 +87,10 @@ def test_the_reward_model_is_judged_against_its_floor() -> None:
 
 
 def test_summary_by_hand() -> None:
-    made = [manifest("sft", seconds=1.25), manifest("reward", seconds=2.0, accuracy=0.7, accuracy_floor=0.6, n=50)]
+    made = [
+        manifest("sft", seconds=1.25),
+        manifest("reward", seconds=2.0, accuracy=0.7, accuracy_floor=0.6, n=50),
+    ]
     found = summary(made, audit(gold=None))
     assert (found["seconds"], found["total_seconds"]) == ({"sft": 1.25, "reward": 2.0}, 3.25)
     assert found["reward_model"]["accuracy"] == 0.7 and found["reward_model"]["n"] == 50

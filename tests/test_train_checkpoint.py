@@ -37,7 +37,9 @@ def fresh(dtype: torch.dtype = torch.float32, value: str = "separate"):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("value", ["separate", "shared"])
-def test_weights_moments_and_states_come_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype, value: str) -> None:
+def test_weights_moments_and_states_come_back_bit_for_bit(
+    tmp_path: Path, dtype: torch.dtype, value: str
+) -> None:
     method, optimisers = trained(dtype, value)
     checkpoint.save(tmp_path, 4, method.modules, optimisers, method.state(), {"best": 0.1})
     other, empty = fresh(dtype, value)
@@ -71,10 +73,22 @@ def test_every_random_state_comes_back(tmp_path: Path) -> None:
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
     random.gauss(0, 1), np.random.standard_normal()  # both keep a second number in hand
     checkpoint.save(tmp_path, 1, method.modules, optimisers, {}, {})
-    drawn = [random.gauss(0, 1), random.random(), np.random.standard_normal(), np.random.rand(), torch.rand(3).tolist()]
+    drawn = [
+        random.gauss(0, 1),
+        random.random(),
+        np.random.standard_normal(),
+        np.random.rand(),
+        torch.rand(3).tolist(),
+    ]
     random.seed(4), np.random.seed(5), torch.manual_seed(6)
     checkpoint.load(tmp_path, method.modules, optimisers)
-    again = [random.gauss(0, 1), random.random(), np.random.standard_normal(), np.random.rand(), torch.rand(3).tolist()]
+    again = [
+        random.gauss(0, 1),
+        random.random(),
+        np.random.standard_normal(),
+        np.random.rand(),
+        torch.rand(3).tolist(),
+    ]
     assert again == drawn
 
 
@@ -112,8 +126,12 @@ DAMAGE = {
     "no header": lambda path: save_file(load_file(path), path),
     "half a header": lambda path: rewritten(path, lambda tensors, header: header.pop("method")),
     "no random state": lambda path: rewritten(path, lambda tensors, header: header.pop("rng")),
-    "a tensor lost": lambda path: rewritten(path, lambda tensors, header: tensors.pop("module/policy/lm_head.weight")),
-    "a tensor too many": lambda path: rewritten(path, lambda t, header: t.update({"module/x/y": torch.zeros(1)})),
+    "a tensor lost": lambda path: rewritten(
+        path, lambda tensors, header: tensors.pop("module/policy/lm_head.weight")
+    ),
+    "a tensor too many": lambda path: rewritten(
+        path, lambda t, header: t.update({"module/x/y": torch.zeros(1)})
+    ),
     "another shape": lambda path: rewritten(  # one that copy_ would broadcast
         path, lambda tensors, header: tensors.update({"module/policy/lm_head.weight": torch.zeros(16)})
     ),
@@ -148,6 +166,8 @@ def test_a_disk_that_fails_in_the_middle_leaves_the_old_one(
     with monkeypatch.context() as patch:
         patch.setattr(*(("os.fsync", full) if call == "fsync" else (Path, "replace", full)))
         with pytest.raises(OSError, match="No space left"):
-            checkpoint.save(tmp_path, 2, changed, {name: adamw(m, made.OPTIMISER) for name, m in changed.items()}, {}, {})
+            checkpoint.save(
+                tmp_path, 2, changed, {name: adamw(m, made.OPTIMISER) for name, m in changed.items()}, {}, {}
+            )
     assert (tmp_path / checkpoint.FILE).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]  # nothing half-written beside it

@@ -43,12 +43,16 @@ def gradient(method, batch: Batch, budget: int) -> tuple[dict[str, Tensor], dict
 def same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     assert found.keys() == wanted.keys()
     for name in wanted:
-        assert (found[name] - wanted[name]).abs().max() <= 1e-12 * max(1.0, float(wanted[name].abs().max())), name
+        assert (found[name] - wanted[name]).abs().max() <= 1e-12 * max(
+            1.0, float(wanted[name].abs().max())
+        ), name
 
 
 def budget_of(batch: Batch, groups: int) -> int:
     """A token budget under which about `groups` groups share a piece."""
-    sizes = [(len(i.group.prompt_ids) + max(map(len, i.group.answers))) * len(i.group.answers) for i in batch.items]
+    sizes = [
+        (len(i.group.prompt_ids) + max(map(len, i.group.answers))) * len(i.group.answers) for i in batch.items
+    ]
     return max(sizes) * groups
 
 

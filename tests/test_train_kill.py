@@ -13,7 +13,7 @@ SEED = 20240611
 
 @pytest.mark.parametrize("name", ["sft", "reward", "ppo", "ppo-shared"])
 def test_killed_anywhere_and_resumed(name: str, tmp_path: Path) -> None:
-    """Two runs of ten steps, each killed up to six times, and one whose disk fills up, against a straight one."""
+    """Two runs of ten steps killed up to six times each, one whose disk fills up, against a straight one."""
     print(f"seed {SEED}")
     path = os.pathsep.join([str(HERE), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])])
     found = subprocess.run(

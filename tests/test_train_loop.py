@@ -85,7 +85,9 @@ def test_only_the_named_modules_learn() -> None:
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_checkpoint(tmp_path: Path, what: str) -> None:
+def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_checkpoint(
+    tmp_path: Path, what: str
+) -> None:
     method = made.sft(steps=10)
     real, calls, good = method.loss, [], {}
 

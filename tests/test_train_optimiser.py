@@ -44,7 +44,7 @@ def test_a_rate_is_never_0_nor_above_the_peak() -> None:
 
 
 def test_weight_decay_falls_on_matrices_only() -> None:
-    """With no gradient but zeros, one step shrinks matrices by lr x decay and leaves norms and biases alone."""
+    """With gradients of 0, a step shrinks matrices by lr x decay and leaves norms and biases alone."""
     model = tiny.policy("qwen2")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimiser = adamw(model, Optimiser(lr=0.1, weight_decay=0.5))

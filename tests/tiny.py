@@ -1,4 +1,4 @@
-"""Models of a few thousand parameters, token groups and a word-level tokenizer for the tests of the tensor rooms.
+"""Models of a few thousand parameters, token groups, a word-level tokenizer: for the tensor rooms' tests.
 
 Weights are drawn wide (deviation 0.3): with Hugging Face's usual 0.02 a tiny model answers almost
 uniformly, and most faults would not show.
@@ -46,20 +46,38 @@ COMMON = {
     "eos_token_id": EOS,
     "pad_token_id": PAD,
 }
-GPT2 = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.3}
+GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 64,
+    "initializer_range": 0.3,
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", **COMMON},
-    "llama-tied-gqa": {"model_type": "llama", **COMMON, "num_key_value_heads": 2, "tie_word_embeddings": True},
+    "llama-tied-gqa": {
+        "model_type": "llama",
+        **COMMON,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
     "qwen2": {"model_type": "qwen2", **COMMON, "num_key_value_heads": 2},
     "mistral": {"model_type": "mistral", **COMMON, "num_key_value_heads": 2, "sliding_window": 5},
     "gpt2": {"model_type": "gpt2", **GPT2, "bos_token_id": 1, "eos_token_id": EOS, "pad_token_id": PAD},
 }
 ODD_HEADS: dict[str, dict[str, Any]] = {
-    "gemma2": {"model_type": "gemma2", **COMMON, "head_dim": 4, "final_logit_softcapping": 2.0, "sliding_window": 5},
+    "gemma2": {
+        "model_type": "gemma2",
+        **COMMON,
+        "head_dim": 4,
+        "final_logit_softcapping": 2.0,
+        "sliding_window": 5,
+    },
     "granite": {"model_type": "granite", **COMMON, "logits_scaling": 3.0},
     "cohere": {"model_type": "cohere", **COMMON, "logit_scale": 0.25},
 }
-"""Families that do something to the logits after the head. Gemma 2 attends in fp32 whatever its weights are."""
+"""Families that do something to the logits after the head. Gemma 2 attends in fp32, whatever its weights."""
 
 
 def policy(family: str = "llama", seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> Any:
@@ -138,9 +156,18 @@ def tokenizer(**special: str) -> PreTrainedTokenizerFast:
     """One word, one token; `w0` .. `w33`, with a chat template whose assistant turns end in <eos>."""
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate((*SPECIALS, *WORDS))}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    names = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", **special}
+    names = {
+        "pad_token": "<pad>",
+        "bos_token": "<bos>",
+        "eos_token": "<eos>",
+        "unk_token": "<unk>",
+        **special,
+    }
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, additional_special_tokens=["<user>", "<assistant>"], chat_template=TEMPLATE, **names
+        tokenizer_object=core,
+        additional_special_tokens=["<user>", "<assistant>"],
+        chat_template=TEMPLATE,
+        **names,
     )
 
 
@@ -155,4 +182,6 @@ def prompts(n: int, seed: int = 0, longest: int = 4, **tags: Any) -> list[Prompt
 
 def group(prompt: Prompt, *texts: str) -> Group:
     """A prompt with written answers."""
-    return Group(prompt=prompt, answers=tuple(Answer.of(prompt, text, index=i) for i, text in enumerate(texts)))
+    return Group(
+        prompt=prompt, answers=tuple(Answer.of(prompt, text, index=i) for i, text in enumerate(texts))
+    )

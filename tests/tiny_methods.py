@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -17,33 +18,47 @@ from assent.methods.ppo import Ppo
 from assent.methods.reward import RankedItem, Reward
 from assent.methods.sft import Sft
 from assent.rewards.total import TotalReward
+from assent.train import loop
+from assent.train.optimiser import adamw
 
 STOP = [tiny.EOS, 10, 20, 30]
 """A random model rarely writes <eos>: more ids that end an answer, so that both endings are met."""
 OPTIMISER = Optimiser(lr=1e-2, warmup=0.2, weight_decay=0.01)
 
 
-def sft(dtype: torch.dtype = torch.float64, *, n: int = 12, batch: int = 8, steps: int = 10, **changes: Any) -> Sft:
+def sft(
+    dtype: torch.dtype = torch.float64, *, n: int = 12, batch: int = 8, steps: int = 10, **changes: Any
+) -> Sft:
     rows = tiny.groups(n, seed=21, answers=1)
     optimiser = OPTIMISER.model_copy(update=changes)
     return Sft(tiny.policy(dtype=dtype), rows, optimiser, batch=batch, steps=steps, seed=1)
 
 
 def ranked(n: int, seed: int = 22) -> list[RankedItem]:
-    """Groups of up to 4 answers with all pairs of one ranking, weight 1 / their number, some with a margin."""
+    """Groups of 2 to 4 answers with all pairs of one ranking, weight 1 / their number, some with a margin."""
     draw, items = random.Random(seed), []
     for group in tiny.groups(4 * n, seed=seed, answers=4):
         k = len(group.answers)
-        found = [(w, l, 2 / (k * (k - 1)), draw.choice([0.0, 0.5])) for w in range(k) for l in range(w + 1, k)]  # noqa: E741
+        pairs = combinations(range(k), 2)
+        found = [(w, other, 2 / (k * (k - 1)), draw.choice([0.0, 0.5])) for w, other in pairs]
         if found:
             items.append(RankedItem(group, tuple(found)))
     return items[:n]
 
 
-def reward(dtype: torch.dtype = torch.float64, *, n: int = 12, batch: int = 8, steps: int = 10, centre: float = 0.01,
-           **changes: Any) -> Reward:
+def reward(
+    dtype: torch.dtype = torch.float64,
+    *,
+    n: int = 12,
+    batch: int = 8,
+    steps: int = 10,
+    centre: float = 0.01,
+    **changes: Any,
+) -> Reward:
     optimiser = OPTIMISER.model_copy(update=changes)
-    return Reward(tiny.reward_model(dtype=dtype), ranked(n), optimiser, centre=centre, batch=batch, steps=steps, seed=1)
+    return Reward(
+        tiny.reward_model(dtype=dtype), ranked(n), optimiser, centre=centre, batch=batch, steps=steps, seed=1
+    )
 
 
 class ByRule:
@@ -63,7 +78,10 @@ def even_words(answer: Answer) -> float:
 
 
 def ppo_config(**changes: Any) -> PpoConfig:
-    nested = {"value": {"lr": 1e-2}, "optimiser": {"lr": 3e-3, "eps": 1e-5, "schedule": "linear", "warmup": 0.0}}
+    nested = {
+        "value": {"lr": 1e-2},
+        "optimiser": {"lr": 3e-3, "eps": 1e-5, "schedule": "linear", "warmup": 0.0},
+    }
     given = {
         "from": {"policy": "sft"},
         "rewards": [{"function": "any:thing"}],
@@ -81,8 +99,16 @@ def ppo_config(**changes: Any) -> PpoConfig:
     return PpoConfig.model_validate(given)
 
 
-def ppo(dtype: torch.dtype = torch.float64, *, rule: Callable[[Answer], float | None] = even_words, policy: Any = None,
-        reference: Any = None, asked: int = 8, seed: int = 3, **changes: Any) -> Ppo:
+def ppo(
+    dtype: torch.dtype = torch.float64,
+    *,
+    rule: Callable[[Answer], float | None] = even_words,
+    policy: Any = None,
+    reference: Any = None,
+    asked: int = 8,
+    seed: int = 3,
+    **changes: Any,
+) -> Ppo:
     """`changes` are keys of the ppo step; `value.trunk: shared` leaves out the critic."""
     config = ppo_config(**changes)
     policy = tiny.policy(dtype=dtype) if policy is None else policy
@@ -97,3 +123,22 @@ def ppo(dtype: torch.dtype = torch.float64, *, rule: Callable[[Answer], float | 
 
 def limits(**changes: int) -> Limits:
     return Limits(**{"token_budget": 10**6, "log_every": 1, "checkpoint_every": 2, **changes})
+
+
+def one_iteration(method: Ppo, step: int = 0) -> list[dict[str, float]]:
+    """Figures of every update of an iteration."""
+    optimisers = {name: adamw(module, method.optimisers[name]) for name, module in method.modules.items()}
+    results = []
+    for batch in method.batches(step):
+        batch.result = loop.update(method, optimisers, batch, 10**6)
+        results.append(batch.result)
+    method.observe(step)
+    return results
+
+
+def weights(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in module.parameters()]
+
+
+def equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
+    return all(a.equal(b) for a, b in zip(left, right, strict=True))

@@ -35,8 +35,10 @@ class Subject:
 def examine(generator: LocalGenerator, judge: Scorer | None, prompts: Sequence[Prompt], answers: int, seed: int) -> Subject:
     """Let a model answer, and judge the answers."""
     sampled = generator.draw(prompts, answers, seed)
-    flat = [v for row in judge.score(sampled.groups) for v in row] if judge else [None] * (len(prompts) * answers)
-    return Subject(generator, sampled, flat)
+    worth: list[float | None] = [None] * (len(prompts) * answers)
+    if judge is not None:
+        worth = [value for row in judge.score(sampled.groups) for value in row]
+    return Subject(generator, sampled, worth)
 
 
 def row(subject: Subject, reference: Subject, facets: Facets | None, judge: str, token_budget: int, seed: int) -> dict[str, Interval | None]:

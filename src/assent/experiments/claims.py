@@ -115,7 +115,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--only", default="", help="claims whose name begins with this")
     options = parser.parse_args(arguments)
-    results: dict[str, Any] = {}
     held = True
     for claim in claims(Path(os.environ.get("ASSENT_TEST_DATA", "../shared"))):
         if (options.reduced and not claim.reduced) or not claim.name.startswith(options.only):
@@ -125,11 +124,13 @@ def main(arguments: list[str] | None = None) -> int:
         pipeline.run(load(RECIPES / f"{claim.recipe}.yaml", list(claim.overrides)), store)
         summary.write(store)
         checks = claim.checks(store)
-        results[claim.name] = {"seconds": _summary(store)["total_seconds"], "checks": [{"claim": c, "held": h, "figures": f} for c, h, f in checks]}
+        results = options.out / "results.json"
+        found = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+        found[claim.name] = {"seconds": _summary(store)["total_seconds"], "checks": [{"claim": c, "held": h, "figures": f} for c, h, f in checks]}
         for what, ok, figures in checks:
             out.print(f"{'held  ' if ok else 'FAILED'} {claim.name}: {what}: {figures}", style=None if ok else "bold red", markup=False)
             held &= ok
-        write_json(options.out / "results.json", results)
+        write_json(results, dict(sorted(found.items())))
     return 0 if held else 1
 
 

@@ -73,8 +73,8 @@ def prompts(context: Context, data: str, *, held_out: bool, n: int | None, token
 
     found = [p for p in read_prompts(data) if context.is_held_out(p) == held_out]
     if not found:
-        side = "held-out" if held_out else "training"
-        raise DataError(f"no {side} prompts", where=data, fix="more prompts, or another `held_out` share")
+        missing = "held-out" if held_out else "training"
+        raise DataError(f"no {missing} prompts", where=data, fix="more prompts, or another `held_out` share")
     return found[:n] if n else found
 
 

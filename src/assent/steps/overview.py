@@ -12,7 +12,7 @@ from assent.artifacts.store import Store
 from assent.core.jsonl import read_records
 from assent.core.records import Group
 from assent.report.data import (Example, LineageNode, ModelTable, Number, Panel, PipelineNode, ReportData, RewardModelBlock,
-                                Series, ShownAnswer, Verdict)
+                                Series, ShownAnswer, Status, Verdict)
 from assent.stats.calibration import Bin
 
 CURVES = (
@@ -67,7 +67,7 @@ def _verdicts(table: ModelTable | None, audit: dict[str, Any] | None, manifests:
     for model, figures in audit["models"].items():
         if model == audit["reference"] or not (win := figures.get("win_rate")):
             continue
-        status = "good" if win["low"] > 0.5 else "bad" if win["high"] < 0.5 else "unclear"
+        status: Status = "good" if win["low"] > 0.5 else "bad" if win["high"] < 0.5 else "unclear"
         word = {"good": "beats", "bad": "loses to", "unclear": "is not told apart from"}[status]
         verdicts.append(Verdict(status=status, text=f"{model} {word} {audit['reference']}.",
                                 evidence=f"win rate {win['estimate']:.3f} [{win['low']:.3f}, {win['high']:.3f}] by {audit['judge']}, n {win['n']} subjects"))

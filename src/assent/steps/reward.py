@@ -128,6 +128,9 @@ def _normalise(context: Context, config: RewardConfig, model: Any, tokenizer: An
     fitting = [p for p, ids in zip(prompts, encode_prompts(prompts, generator.tokenizer), strict=True) if len(ids) <= room]
     groups = generator.generate(fitting, 2, context.seed_for("normalise"))
     encoded, _ = encode_groups(groups, tokenizer, context_length(model), "drop")
+    if not encoded:
+        raise DataError(f"none of {len(prompts)} prompts leaves room for an answer", where=f"{context.name}.sampling.max_tokens",
+                        fix="a smaller max_tokens, or `normalise_prompts: 0`")
     scores = score_all(model, encoded, config.limits.token_budget).reward_N
     assert scores is not None
     if not float(scores.std()) > 0:
