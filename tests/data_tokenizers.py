@@ -16,9 +16,7 @@ LAB_TEMPLATE = (
 def words(**special: str) -> PreTrainedTokenizerFast:
     """Word-level, with BOS, EOS and role tokens, and a template like the lab's; adds nothing by itself."""
     names = ["<pad>", "<bos>", "<eos>", "<unk>", "<system>", "<user>", "<assistant>"]
-    core = Tokenizer(
-        models.WordLevel({w: i for i, w in enumerate([*names, *TEXT.split()])}, unk_token="<unk>")
-    )
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate([*names, *TEXT.split()])}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     given = {
         "pad_token": "<pad>",

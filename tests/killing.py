@@ -56,9 +56,7 @@ def train(name: str, folder: Path, at: int | None = None, count_into: Path | Non
     if count_into:
         count_into.write_text(str(seen))
     flat = {
-        f"{m}/{k}": p.detach().clone()
-        for m, module in method.modules.items()
-        for k, p in module.named_parameters()
+        f"{m}/{k}": p.detach().clone() for m, module in method.modules.items() for k, p in module.named_parameters()
     }
     save_file(flat, folder / FINAL)
     (folder / "state.json").write_text(json.dumps(method.state()))

@@ -46,9 +46,7 @@ def slow_gae(reward: list[float], value: list[float], gamma: float, lam: float) 
     """Equation 16 as written: every advantage is a sum over all later deltas, no recursion."""
     value = [*value, 0.0]
     delta = [r + gamma * value[t + 1] - value[t] for t, r in enumerate(reward)]
-    return [
-        math.fsum((gamma * lam) ** k * delta[t + k] for k in range(len(delta) - t)) for t in range(len(delta))
-    ]
+    return [math.fsum((gamma * lam) ** k * delta[t + k] for k in range(len(delta) - t)) for t in range(len(delta))]
 
 
 def batch(seed: int, n: int = 6, t: int = 8) -> tuple[Tensor, Tensor, Tensor]:

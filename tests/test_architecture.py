@@ -182,10 +182,6 @@ def test_formulas_are_pure(room: str) -> None:
     """No class that acts, no configuration, no logging, no printing."""
     for path in (SOURCE / room).glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        called = {
-            n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
-        }
+        called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
         assert not called & {"print", "open", "log"}, name(path)
-        assert not {m.split(".")[0] for m in imports(path)} & {"logging", "warnings", "random", "os"}, name(
-            path
-        )
+        assert not {m.split(".")[0] for m in imports(path)} & {"logging", "warnings", "random", "os"}, name(path)

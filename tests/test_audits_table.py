@@ -37,9 +37,7 @@ class ByLength:
 @pytest.fixture(scope="module")
 def subjects() -> dict[str, Subject]:
     prompts = tiny.prompts(40, seed=1)
-    return {
-        name: examine(generator(seed), ByLength(), prompts, 3, seed=5) for name, seed in (("a", 0), ("b", 3))
-    }
+    return {name: examine(generator(seed), ByLength(), prompts, 3, seed=5) for name, seed in (("a", 0), ("b", 3))}
 
 
 def figures(subject: Subject, reference: Subject, **rest: Any) -> dict[str, Any]:

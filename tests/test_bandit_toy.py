@@ -90,9 +90,7 @@ def test_ppo_from_samples_with_whitened_advantages_reaches_it_too() -> None:
             logp_NT = torch.log_softmax(theta_V, 0)[arm_N][:, None]
             loss_NT = policy_loss(logp_NT, old_NT, whiten(advantage_NT, mask_NT), mask_NT).loss_NT
             optimiser.zero_grad()
-            loss = weighted_sum(loss_NT, weights(mask_NT, "token", torch.float64)) / denominator(
-                mask_NT, "token"
-            )
+            loss = weighted_sum(loss_NT, weights(mask_NT, "token", torch.float64)) / denominator(mask_NT, "token")
             loss.backward()
             optimiser.step()
         schedule.step()

@@ -28,9 +28,7 @@ def test_what_would_fit_by_hand() -> None:
     assert look._largest(64.0) == pytest.approx(48 * 2**30 / 40 / 1e9)
 
 
-def test_doctor_without_a_known_memory(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_without_a_known_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def unknown(name: str) -> int:
         raise ValueError("unrecognized configuration name")
 

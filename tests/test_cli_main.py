@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 from typer.testing import CliRunner
@@ -41,11 +42,20 @@ assert not heavy, heavy
 """
 
 
-SHOW_HELP = [
-    sys.executable,
-    "-c",
-    "import sys; sys.argv = ['assent', '--help']; import assent.cli.main as m; m.main()",
-]
+PRINT = """
+import sys
+import assent.cli.main as cli
+cli.app = lambda **_: (print("a result"), sys.exit(0))
+cli.main()
+"""
+"""A command that prints and ends well, as far as it knows."""
+
+
+def print_to(file: IO[str]) -> subprocess.CompletedProcess[str]:
+    """Run PRINT with its output, buffered as usual, going to `file`."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", PRINT]
+    return subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True, timeout=60, env=environment)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -66,9 +76,7 @@ def test_every_command_explains_itself(command: str) -> None:
     [("nonsense",), ("run",), ("run", "r.yaml", "--nonsense"), ("sample", "m", "p", "-n", "0"),
      ("demo", "--seed", "x"),     ("chat", "m", "--temperature", "-1")],
 )  # fmt: skip
-def test_what_is_no_command_line_is_exit_2(
-    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_command_line_is_exit_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert assent(*arguments) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said and said.strip()
@@ -130,7 +138,7 @@ def test_a_defect_of_ours_is_not_called_a_mistake_of_the_user(monkeypatch: pytes
 def test_output_that_cannot_be_written() -> None:
     """What was printed is flushed before the end, so a full disk is not lost in the interpreter's exit."""
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(SHOW_HELP, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = print_to(full)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write the output: No space left on device")
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
@@ -141,6 +149,6 @@ def test_a_reader_that_has_left_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as gone:
-        done = subprocess.run(SHOW_HELP, stdout=gone, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = print_to(gone)
     assert done.returncode == 1
     assert done.stderr == ""

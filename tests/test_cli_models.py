@@ -15,7 +15,8 @@ import toy_run
 from assent.cli.models import folder_of
 from assent.core.errors import ModelError
 from assent.core.jsonl import read_records, write_records
-from assent.core.records import Group, Judgment, Prompt
+from assent.core.records import Answer, Group, Judgment, Prompt
+from assent.engine.generate import LocalGenerator
 from assent.formats import read_prompts
 from assent.models.load import load_reward_model, load_tokenizer, save
 from assent.rewards.model import ModelReward
@@ -67,9 +68,7 @@ def test_sample_prints_groups_that_are_read_again(
     assert [p.text for p in read_prompts(tmp_path / "g.jsonl")] == PROMPTS
 
 
-def test_a_sample_is_a_function_of_its_seed(
-    run: Path, asked: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sample_is_a_function_of_its_seed(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ("sample", run / "sft", asked, "--max-tokens", 6)
     first = out(capsys, *command, "--seed", 1)
     assert out(capsys, *command, "--seed", 1) == first
@@ -96,19 +95,13 @@ def test_temperature_zero_is_what_transformers_calls_greedy(
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     for text, line in zip(PROMPTS, printed.splitlines(), strict=True):
         turn = [{"role": "user", "content": text}]
-        ids = tokenizer.apply_chat_template(
-            turn, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
+        ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
         with torch.no_grad():
-            expected = model.generate(**ids, max_new_tokens=6, do_sample=False)[
-                0, ids["input_ids"].shape[1] :
-            ]
+            expected = model.generate(**ids, max_new_tokens=6, do_sample=False)[0, ids["input_ids"].shape[1] :]
         assert json.loads(line)["answers"][0]["token_ids"] == expected.tolist()
 
 
-def test_sample_of_a_prompt_that_leaves_no_room(
-    run: Path, asked: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sample_of_a_prompt_that_leaves_no_room(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "leaves no room" in error(capsys, "sample", run / "sft", asked, "--max-tokens", 10_000)
 
 
@@ -122,35 +115,23 @@ def test_sample_to_a_full_device(run: Path, asked: Path, capsys: pytest.CaptureF
 # score
 
 
-def test_score_gives_the_reward_models_scores(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_score_gives_the_reward_models_scores(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     groups = read_records(run / "collect" / "data" / "groups.jsonl", Group)[:3]
     write_records(tmp_path / "g.jsonl", groups)
     folder = run / "reward" / "weights"
     scores = ModelReward("rm", load_reward_model(folder), load_tokenizer(folder)).score(groups)
-    rows = [
-        json.loads(line) for line in out(capsys, "score", run / "reward", tmp_path / "g.jsonl").splitlines()
-    ]
-    expected = [
-        (a.id, v) for g, row in zip(groups, scores, strict=True) for a, v in zip(g.answers, row, strict=True)
-    ]
-    assert [(r["answer"], r["reward"]) for r in rows] == [
-        (i, pytest.approx(v, abs=1e-5)) for i, v in expected
-    ]
+    rows = [json.loads(line) for line in out(capsys, "score", run / "reward", tmp_path / "g.jsonl").splitlines()]
+    expected = [(a.id, v) for g, row in zip(groups, scores, strict=True) for a, v in zip(g.answers, row, strict=True)]
+    assert [(r["answer"], r["reward"]) for r in rows] == [(i, pytest.approx(v, abs=1e-5)) for i, v in expected]
 
 
-def test_score_counts_agreement_with_preferences(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_score_counts_agreement_with_preferences(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rankings by the model's own scores are agreed with wholly, the same ones upside down not at all."""
     group = read_records(run / "collect" / "data" / "groups.jsonl", Group)[0]
     assert len({a.text for a in group.answers}) == 4
     folder = run / "reward" / "weights"
     (scores,) = ModelReward("rm", load_reward_model(folder), load_tokenizer(folder)).score([group])
-    best = [
-        a.id for _, a in sorted(zip(scores, group.answers, strict=True), key=lambda pair: -(pair[0] or 0))
-    ]
+    best = [a.id for _, a in sorted(zip(scores, group.answers, strict=True), key=lambda pair: -(pair[0] or 0))]
     for order, share in ((best, "1.000"), (best[::-1], "0.000")):
         ranking = Judgment(id="j", group=group.id, rater="r", tiers=tuple((i,) for i in order))
         write_records(tmp_path / "p.jsonl", [group, ranking])
@@ -187,9 +168,7 @@ def test_score_leaves_out_what_the_model_cannot_read(
     assert "of 1 preferences" in said.err
 
 
-def test_score_with_what_is_no_reward_model(
-    run: Path, asked: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_score_with_what_is_no_reward_model(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = error(capsys, "score", run / "sft", asked)
     assert str(run / "sft" / "weights") in said and "error:" in said
 
@@ -233,9 +212,7 @@ def test_compare_by_gold_is_the_win_rate_of_the_answers(
     worth = {step: [v for row in judge.score(found) for v in row] for step, found in groups.items()}
     expected = win_rate(worth["ppo"], worth["sft"], [p.subject for p in prompts], seed=3)
     assert expected is not None
-    assert (
-        f"win rate {expected.estimate:.3f} [{expected.low:.3f}, {expected.high:.3f}] by reward model" in said
-    )
+    assert f"win rate {expected.estimate:.3f} [{expected.low:.3f}, {expected.high:.3f}] by reward model" in said
     assert "30 prompts" in said
 
 
@@ -245,12 +222,8 @@ def test_a_model_against_itself_wins_half(run: Path, capsys: pytest.CaptureFixtu
     assert "win rate 0.500 [0.500, 0.500] by gold" in " ".join(said.split())
 
 
-def test_compare_without_a_judge_or_without_data(
-    run: Path, asked: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "gold knows only the lab's prompts" in error(
-        capsys, "compare", run / "ppo", run / "sft", "--prompts", asked
-    )
+def test_compare_without_a_judge_or_without_data(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "gold knows only the lab's prompts" in error(capsys, "compare", run / "ppo", run / "sft", "--prompts", asked)
     said = out(
         capsys,
         "compare",
@@ -271,9 +244,7 @@ def test_compare_without_a_judge_or_without_data(
 # chat
 
 
-def chat(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, *arguments: object
-) -> str:
+def chat(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, *arguments: object) -> str:
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert assent("chat", *arguments) == 0
     return capsys.readouterr().out
@@ -297,24 +268,23 @@ def test_chat_ends_with_the_input(
 def test_chat_keeps_the_conversation(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is asked second is answered as the third turn of one conversation, as `sample` would."""
-    options = ("--max-tokens", 5, "--temperature", 0)
-    said = chat(monkeypatch, capsys, "is zor big ?\nare you sure ?\n", run / "sft", *options)
-    first, second = (part.removesuffix("you> ").strip() for part in said.split("model>")[1:])
-    turns = [{"role": "user", "content": "is zor big ?"}, {"role": "assistant", "content": first or " "},
-             {"role": "user", "content": "are you sure ?"}]  # fmt: skip
-    path = run.parent / "turns.jsonl"
-    path.write_text(json.dumps({"messages": turns}) + "\n")
-    expected = json.loads(out(capsys, "sample", run / "sft", path, *options))["answers"][0]["text"]
-    assert second == expected
+    """Every turn is asked with all that was said before it, the model's answers included."""
+    seen: list[list[tuple[str, str]]] = []
+
+    def generate(self: LocalGenerator, prompts: list[Prompt], n: int, seed: int) -> list[Group]:
+        seen.append([(m.role, m.content) for m in prompts[0].messages])
+        return [Group(prompt=p, answers=(Answer.of(p, f"answer {len(seen)}"),)) for p in prompts]
+
+    monkeypatch.setattr(LocalGenerator, "generate", generate)
+    chat(monkeypatch, capsys, "first\n second \nthird\n", run / "sft")
+    assert seen[0] == [("user", "first")]
+    assert seen[2] == [("user", "first"), ("assistant", "answer 1"), ("user", "second"),
+                       ("assistant", "answer 2"), ("user", "third")]  # fmt: skip
 
 
 def test_chat_shows_markup_and_emoji_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from assent.core.records import Answer
-    from assent.engine.generate import LocalGenerator
-
     save(tmp_path, tiny.policy(dtype=torch.float32), tiny.tokenizer(), "")
     text = "[bold]x[/bold] :smile: " + "long " * 40
 

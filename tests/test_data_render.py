@@ -33,9 +33,7 @@ DIALOGUE = Prompt(
 
 
 def group(prompt: Prompt, *texts: str) -> Group:
-    return Group(
-        prompt=prompt, answers=tuple(Answer.of(prompt, text, index=i) for i, text in enumerate(texts))
-    )
+    return Group(prompt=prompt, answers=tuple(Answer.of(prompt, text, index=i) for i, text in enumerate(texts)))
 
 
 def pieces(tokenizer, ids) -> list[str]:
@@ -45,9 +43,7 @@ def pieces(tokenizer, ids) -> list[str]:
 def test_lab_like_template_several_turns_and_system() -> None:
     tokenizer = words()
     row = encode(tokenizer, DIALOGUE, "in france")
-    before = (
-        "<bos> <system> be brief <user> where is rome <assistant> in italy <eos> <user> and paris <assistant>"
-    )
+    before = "<bos> <system> be brief <user> where is rome <assistant> in italy <eos> <user> and paris <assistant>"
     assert " ".join(pieces(tokenizer, row.prompt_ids)) == before
     assert pieces(tokenizer, row.answer_ids) == ["in", "france", "<eos>"]
 
@@ -67,8 +63,7 @@ def test_plain_transcript_writes_one_bos_and_one_eos() -> None:
     attach_template(tokenizer, "plain")
     row = encode(tokenizer, DIALOGUE, "in france")
     assert tokenizer.decode(row.prompt_ids) == (
-        "<s>\n\nbe brief\n\nHuman: where is rome\n\nAssistant: in italy<|im_end|>"
-        "\n\nHuman: and paris\n\nAssistant:"
+        "<s>\n\nbe brief\n\nHuman: where is rome\n\nAssistant: in italy<|im_end|>\n\nHuman: and paris\n\nAssistant:"
     )
     assert tokenizer.decode(row.answer_ids) == " in france<|im_end|>"
     assert (row.prompt_ids + row.answer_ids).count(tokenizer.bos_token_id) == 1
@@ -243,9 +238,7 @@ def test_too_long_is_an_error_or_a_counted_drop() -> None:
 def test_fingerprint_is_about_ids_only(tmp_path: Path) -> None:
     tokenizer = bpe(pad_token="<|im_end|>")
     mark = tokenizer_fingerprint(tokenizer)
-    tokenizer(
-        ["Hello", "Hello there"], padding=True, truncation=True, max_length=8
-    )  # the backend keeps these settings
+    tokenizer(["Hello", "Hello there"], padding=True, truncation=True, max_length=8)  # the backend keeps these settings
     attach_template(tokenizer, "chatml")
     tokenizer.save_pretrained(tmp_path)
     assert tokenizer_fingerprint(type(tokenizer).from_pretrained(tmp_path)) == mark

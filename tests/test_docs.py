@@ -129,9 +129,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
         assert (ROOT / path).exists(), f"{name(page)} names {path}"
         assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{test}"
     for thing, path in re.findall(r"`(\w+)`\s+in\s+`(src/[^`]+\.py)`", text):
-        assert re.search(
-            rf"^\s*(def|class) {thing}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE
-        ), thing
+        assert re.search(rf"^\s*(def|class) {thing}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), thing
 
 
 @each_page

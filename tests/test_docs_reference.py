@@ -33,12 +33,7 @@ def test_details_are_numbered_and_point_at_files(page: Path) -> None:
 
 
 def test_trl_table_states_our_defaults() -> None:
-    table = (
-        (ROOT / "docs/algorithms/ppo.md")
-        .read_text(encoding="utf-8")
-        .split("| our default |")[1]
-        .split("\n\n")[0]
-    )
+    table = (ROOT / "docs/algorithms/ppo.md").read_text(encoding="utf-8").split("| our default |")[1].split("\n\n")[0]
     rows = [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in table.strip().splitlines()[1:]]
     assert len(rows) > 12
     for *_, ours, default in rows:
@@ -69,9 +64,7 @@ EMIT = {
 def functions(path: Path, *names: str) -> list[ast.AST]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in names]
-    assert {node.name for node in found} == set(names), (
-        f"{path} has changed: look where metrics get their names"
-    )
+    assert {node.name for node in found} == set(names), f"{path} has changed: look where metrics get their names"
     return list(found)
 
 
@@ -107,34 +100,22 @@ def documented(*sections: str) -> set[str]:
     chosen = [part for part in parts if part.startswith(sections)]
     assert len(chosen) >= len(sections)
     return {
-        re.sub(r"<[^>]*>", "<>", key)
-        for part in chosen
-        for key in re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE)
+        re.sub(r"<[^>]*>", "<>", key) for part in chosen for key in re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE)
     }
 
 
 def test_every_logged_metric_is_documented_and_no_other() -> None:
-    emitted = {
-        key for file, names in EMIT.items() for f in functions(SOURCE / file, *names) for key in keys(f)
-    }
+    emitted = {key for file, names in EMIT.items() for f in functions(SOURCE / file, *names) for key in keys(f)}
     assert len(emitted) > 35
     assert emitted == documented("Every step", "SFT", "Reward model\n", "PPO")
 
 
 def test_every_figure_of_the_table_is_documented() -> None:
     table = ast.parse((SOURCE / "audits/table.py").read_text(encoding="utf-8"))
-    assigned = [
-        n for n in table.body if isinstance(n, (ast.Assign, ast.AnnAssign)) and "BEHAVIOUR" in ast.dump(n)
-    ]
-    figures = keys(assigned[0]) | {
-        key for f in functions(SOURCE / "audits/table.py", "row") for key in keys(f)
-    }
+    assigned = [n for n in table.body if isinstance(n, (ast.Assign, ast.AnnAssign)) and "BEHAVIOUR" in ast.dump(n)]
+    figures = keys(assigned[0]) | {key for f in functions(SOURCE / "audits/table.py", "row") for key in keys(f)}
     assert {"win_rate", "refuses_harmful"} <= figures
-    assert (
-        figures | {"gold", "reward"}
-        == documented("The table of models")
-        == {metric.key for metric in METRICS}
-    )
+    assert figures | {"gold", "reward"} == documented("The table of models") == {metric.key for metric in METRICS}
 
 
 def test_every_headline_is_documented() -> None:
@@ -156,9 +137,7 @@ def test_every_headline_is_documented() -> None:
 # Fields
 
 
-@pytest.mark.parametrize(
-    "file, part, make", [p[:3] for p in fill_docs.PARTS if p[3]], ids=lambda x: str(x)[:20]
-)
+@pytest.mark.parametrize("file, part, make", [p[:3] for p in fill_docs.PARTS if p[3]], ids=lambda x: str(x)[:20])
 def test_generated_parts_are_current(file: str, part: str, make) -> None:  # type: ignore[no-untyped-def]
     text = (ROOT / file).read_text(encoding="utf-8")
     assert fill_docs.replaced(text, part, make()) == text, "run `make docs`"
@@ -167,9 +146,7 @@ def test_generated_parts_are_current(file: str, part: str, make) -> None:  # typ
 def test_every_field_is_documented() -> None:
     text = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
     assert set(TOP) <= set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    sections = dict(
-        re.findall(r"^### (?:`(?=\w+`)|Block )(\w+)`?\n(.*?)(?=^### |\Z)", text, re.MULTILINE | re.DOTALL)
-    )
+    sections = dict(re.findall(r"^### (?:`(?=\w+`)|Block )(\w+)`?\n(.*?)(?=^### |\Z)", text, re.MULTILINE | re.DOTALL))
     models: dict[str, type[Block]] = {**KINDS, **{model.__name__: model for model in fill_docs.SHARED}}
     assert set(sections) == set(models)
     for title, model in models.items():

@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 from assent.data.collate import TokenGroup, collate
 from assent.engine.score import cut
 
-LENGTHS = st.lists(
-    st.tuples(st.integers(1, 30), st.lists(st.integers(1, 20), min_size=1, max_size=4)), max_size=25
-)
+LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(1, 20), min_size=1, max_size=4)), max_size=25)
 
 
 def made(lengths: list[tuple[int, list[int]]]) -> list[TokenGroup]:

@@ -111,12 +111,10 @@ def test_the_known_greedy_text_of_a_pretrained_model() -> None:
     ids = """403 407 261 378 432 383 286 261 376 298 315 421 395 317 426 338 401 396 267 337
     410 408 419 292 411 322 265 282 295 433 426 385 328 432 358 394 261 370 432 352
     266 268 388 426 338 391 266 267 337 335 312 432 398 312 286 267 414 270 333 415"""
-    model, tokenizer = load_policy(STORIES), load_tokenizer(STORIES)
+    model, tokenizer = load_policy(STORIES).cpu(), load_tokenizer(STORIES)
     stop = stop_ids(model, tokenizer)
     assert set(stop) == {1, 2}
-    ((answer,),) = sample(
-        model, [(1,)], [["story"]], seed=0, temperature=0, max_tokens=60, stop=stop, token_budget=512
-    )
+    ((answer,),) = sample(model, [(1,)], [["story"]], seed=0, temperature=0, max_tokens=60, stop=stop, token_budget=512)
     assert list(answer.ids) == [int(i) for i in ids.split()]
     logits_V = model(torch.tensor([[1]])).logits[0, -1]
     assert logits_V[[403, 385, 410]].tolist() == pytest.approx([17.0235, 15.4062, 13.1083], abs=1e-3)

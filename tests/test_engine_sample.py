@@ -40,9 +40,7 @@ def gap(model, rollouts: list[list[Rollout]], temperature: float) -> float:
     scores = score_all(model, as_groups(rollouts), 10**6, temperature=temperature)
     flat = [r for group in rollouts for r in group]
     return max(
-        float(
-            (scores.logp_NT[n, : len(r.ids)] - torch.tensor(r.logps, dtype=scores.logp_NT.dtype)).abs().max()
-        )
+        float((scores.logp_NT[n, : len(r.ids)] - torch.tensor(r.logps, dtype=scores.logp_NT.dtype)).abs().max())
         for n, r in enumerate(flat)
     )
 

@@ -18,9 +18,7 @@ NEAR = {"rtol": 0.0, "atol": 1e-5}
 def slow_logp(model, groups, temperature: float = 1.0) -> Tensor:
     """logp_NT row by row, 0 in the padding."""
     rows = tiny.rows(groups)
-    table_NT = torch.zeros(
-        len(rows), max(len(answer) for _, answer in rows), dtype=next(model.parameters()).dtype
-    )
+    table_NT = torch.zeros(len(rows), max(len(answer) for _, answer in rows), dtype=next(model.parameters()).dtype)
     for n, (prompt, answer) in enumerate(rows):
         logp_TV = tiny.alone(model, prompt, answer, temperature)
         for t, token in enumerate(answer):

@@ -127,17 +127,13 @@ def test_no_hub_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     def load_dataset(*_: Any, **__: Any) -> None:
-        raise ConnectionError(
-            "Couldn't reach 'owner/name' on the Hub (LocalEntryNotFoundError)\nlong details"
-        )
+        raise ConnectionError("Couldn't reach 'owner/name' on the Hub (LocalEntryNotFoundError)\nlong details")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(DataError) as caught:
         columns("owner/name")
     message = str(caught.value)
-    assert message.startswith(
-        "owner/name: is no local file or folder, and the hub did not give its split `train`"
-    )
+    assert message.startswith("owner/name: is no local file or folder, and the hub did not give its split `train`")
     assert "Couldn't reach" in message and "long details" not in message and "data=PATH" in message
 
 

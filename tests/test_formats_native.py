@@ -23,9 +23,7 @@ PROMPT = Prompt.ask("Where is Rome?", system="Be brief.", subject="rome")
 ANSWERS = tuple(Answer.of(PROMPT, text, source="m") for text in ("In Italy.", "In France.", "No idea."))
 GROUP = Group(prompt=PROMPT, answers=ANSWERS)
 A, B, C = (answer.id for answer in ANSWERS)
-RANKED = Judgment(
-    id="j1", group=GROUP.id, rater="r1", tiers=((A,), (C, B)), reasons=("true",), scores={A: 5.0}
-)
+RANKED = Judgment(id="j1", group=GROUP.id, rater="r1", tiers=((A,), (C, B)), reasons=("true",), scores={A: 5.0})
 SKIPPED = Judgment(id="j2", group=GROUP.id, rater="r2", outcome="skip")
 KNOWN = Rater(id="r1", kind="human", attributes={"team": "x"})
 
@@ -83,9 +81,7 @@ def test_an_id_repeated_with_other_content_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"group id {GROUP.id} is repeated"):
         read_preferences(files(tmp_path / "2", groups=[GROUP, another], judgments=[RANKED]))
     with pytest.raises(DataError, match="rater id r1 is repeated"):
-        read_preferences(
-            files(tmp_path / "3", groups=[GROUP], judgments=[RANKED], raters=[KNOWN, Rater(id="r1")])
-        )
+        read_preferences(files(tmp_path / "3", groups=[GROUP], judgments=[RANKED], raters=[KNOWN, Rater(id="r1")]))
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -134,9 +134,7 @@ def test_preferences(tmp_path: Path, row: dict, expected: list, answers: tuple[s
 def test_other_columns_become_tags(tmp_path: Path) -> None:
     (prompt,) = read_prompts(write(tmp_path, {"prompt": "1+1?", "solution": "2", "text_id": 7, "gone": None}))
     assert prompt.tags == {"solution": "2", "text_id": 7}
-    path = write(
-        tmp_path, {"prompt": "1+1?", "chosen": "2", "rejected": "3", "margin": 1.5, "subject": "sums"}
-    )
+    path = write(tmp_path, {"prompt": "1+1?", "chosen": "2", "rejected": "3", "margin": 1.5, "subject": "sums"})
     (group,) = read_preferences(path).groups
     assert group.prompt.tags == {"subject": "sums"} and group.prompt.subject == "sums"
 

@@ -23,9 +23,7 @@ def groups(n: int, kinds: tuple[str, ...] = ()) -> list[Group]:
     for prompt in mix(build(0), "train", n, seed=0, weights=weights):
         styles = rng.choice(STYLES[prompt.tags["kind"]], size=4)
         texts = [write(prompt, str(style), rng) for style in styles]
-        made.append(
-            Group(prompt=prompt, answers=tuple(Answer.of(prompt, t, index=i) for i, t in enumerate(texts)))
-        )
+        made.append(Group(prompt=prompt, answers=tuple(Answer.of(prompt, t, index=i) for i, t in enumerate(texts))))
     return made
 
 

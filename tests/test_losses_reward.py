@@ -21,16 +21,14 @@ def test_by_hand() -> None:
     assert pair_loss(one(3.0), one(3.0)).item() == pytest.approx(math.log(2))
     assert pair_loss(one(math.log(3)), one(0.0)).item() == pytest.approx(math.log(4 / 3))  # P(w) = 3/4
     # A lead of ln 3 with a margin of ln 3 is a draw.
-    assert pair_loss(one(math.log(3)), one(0.0), margin_P=one(math.log(3))).item() == pytest.approx(
-        math.log(2)
-    )
+    assert pair_loss(one(math.log(3)), one(0.0), margin_P=one(math.log(3))).item() == pytest.approx(math.log(2))
     soft = pair_loss(one(math.log(3)), one(0.0), prob_w_P=one(0.75)).item()
     assert soft == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))  # its own entropy
 
 
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(rewards, rewards, st.floats(0, 3), st.floats(0, 1), st.floats(-50, 50))
-def test_symmetries(w: float, l: float, margin: float, prob: float, shift: float) -> None:  # noqa: E741
+def test_symmetries(w: float, l: float, margin: float, prob: float, shift: float) -> None:
     loss = pair_loss(one(w), one(l), one(margin), one(prob))
     swapped = pair_loss(one(l), one(w), one(margin), one(1 - prob))
     torch.testing.assert_close(swapped, loss, rtol=0, atol=1e-10)
@@ -81,7 +79,7 @@ def test_pairs_of_one_judgment_weigh_as_much_as_one() -> None:
 def test_gradcheck() -> None:
     w_P, l_P = normal(4, seed=1).requires_grad_(), normal(4, seed=2).requires_grad_()
     margin_P, prob_P = normal(4, seed=3).abs(), torch.sigmoid(normal(4, seed=4))
-    assert torch.autograd.gradcheck(lambda w, l: pair_loss(w, l, margin_P, prob_P), (w_P, l_P))  # noqa: E741
+    assert torch.autograd.gradcheck(lambda w, l: pair_loss(w, l, margin_P, prob_P), (w_P, l_P))
 
 
 def test_refuses_rewards_that_would_broadcast() -> None:

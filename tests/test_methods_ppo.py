@@ -55,9 +55,7 @@ def test_the_adaptive_controller_by_hand_and_across_a_kill(tmp_path: Path) -> No
 
 def test_the_normaliser_survives_and_divides_without_shifting() -> None:
     """Scores 1, 3: deviation 1 and mean 2, so 3 becomes 3, not 1; the state holds all scores so far."""
-    method = made.ppo(
-        rule=lambda a: 1.0 + 2 * (len(a.token_ids) % 2), reward_scale="running", no_eos_penalty=0.0
-    )
+    method = made.ppo(rule=lambda a: 1.0 + 2 * (len(a.token_ids) % 2), reward_scale="running", no_eos_penalty=0.0)
     next(iter(method.batches(1)))
     rollout = method.last_rollout
     std = float(rollout.score_N.std(unbiased=False))

@@ -112,11 +112,7 @@ class Slow:
         c, a = self.config, self.advantage[n, t]
         ratio = torch.exp(new - self.logp[n][t])
         inside = min(max(float(ratio.detach()), 1 - c.clip_low), 1 + c.clip_high)
-        gain = (
-            ratio * a
-            if float(ratio.detach()) * a <= inside * a
-            else torch.tensor(inside * a, dtype=torch.float64)
-        )
+        gain = ratio * a if float(ratio.detach()) * a <= inside * a else torch.tensor(inside * a, dtype=torch.float64)
         if c.dual_clip and a < 0 and float(gain.detach()) < c.dual_clip * a:
             gain = torch.tensor(c.dual_clip * a, dtype=torch.float64)
         d = new - self.ref[n][t]
@@ -143,9 +139,7 @@ def pick(logp_TV: Tensor, row) -> list[Tensor]:
 def values(modules, row) -> list[Tensor]:
     """Before each token: the critic's head, or the shared head on the policy's trunk."""
     shared = isinstance(modules["value"], torch.nn.Linear)
-    trunk, head = (
-        (modules["policy"], modules["value"]) if shared else (modules["value"], modules["value"].score)
-    )
+    trunk, head = (modules["policy"], modules["value"]) if shared else (modules["value"], modules["value"].score)
     (prompt, answer) = row
     hidden_SH = trunk.base_model(input_ids=torch.tensor([[*prompt, *answer]])).last_hidden_state[0]
     return list(head(hidden_SH[len(prompt) - 1 : -1])[:, 0])
@@ -166,9 +160,7 @@ def test_against_slow_loops(case: str) -> None:
         for module in method.modules.values():
             for parameter in module.parameters():
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype))
-    index = {
-        answer: n for n, answer in enumerate(i for g in method.last_rollout.tokens for i in g.answer_ids)
-    }
+    index = {answer: n for n, answer in enumerate(i for g in method.last_rollout.tokens for i in g.answer_ids)}
     which = [index[i] for item in batch.items for i in item.group.answer_ids]
     assert 0 < len(which) < len(slow.rows)
     figures = accumulate(method, batch, 60)

@@ -13,9 +13,7 @@ from assent.methods.ppo import Ppo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    "changes", [{}, {"value": {"trunk": "shared"}}, {"kl": {"place": "loss"}}, {"answers": 3}]
-)
+@pytest.mark.parametrize("changes", [{}, {"value": {"trunk": "shared"}}, {"kl": {"place": "loss"}}, {"answers": 3}])
 def test_a_sound_run_passes_its_own_assertions(dtype: torch.dtype, changes: dict) -> None:
     """KL 0, ratio 1, nothing clipped before the first update; both move afterwards."""
     method = made.ppo(dtype, **changes)
@@ -27,6 +25,14 @@ def test_a_sound_run_passes_its_own_assertions(dtype: torch.dtype, changes: dict
     assert last["policy/approxkl_avg"] > 1e-5
     made.one_iteration(method, 1)
     assert abs(method.observe(1)["objective/kl"]) > 1e-4
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama-tied-gqa", "qwen2", "mistral"])
+def test_so_does_one_of_every_family(family: str) -> None:
+    method = made.ppo(policy=tiny.policy(family), reference=tiny.policy(family), answers=2)
+    first, *_ = made.one_iteration(method)
+    assert first["val/ratio"] == pytest.approx(1, abs=1e-9)
+    assert method.observe(0)["sampling/sampling_logp_difference/max"] < 1e-9
 
 
 def dropout(method: Ppo, patch: pytest.MonkeyPatch) -> None:
@@ -48,9 +54,7 @@ def temperature_forgotten_by_the_sampler(method: Ppo, patch: pytest.MonkeyPatch)
 
 def temperature_forgotten_for_the_reference(method: Ppo, patch: pytest.MonkeyPatch) -> None:
     def score_all(model, *args, **options):
-        return real(
-            model, *args, **{**options, **({"temperature": 1.0} if model is method.reference else {})}
-        )
+        return real(model, *args, **{**options, **({"temperature": 1.0} if model is method.reference else {})})
 
     module = sys.modules["assent.methods.rollout"]
     real = module.score_all
@@ -69,9 +73,7 @@ def logits_off_by_one(method: Ppo, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         module,
         "score",
-        lambda *a, **o: (s := real(*a, **o))._replace(
-            logp_NT=s.logp_NT if s.logp_NT is None else s.logp_NT.roll(1, 1)
-        ),
+        lambda *a, **o: (s := real(*a, **o))._replace(logp_NT=s.logp_NT if s.logp_NT is None else s.logp_NT.roll(1, 1)),
     )
 
 

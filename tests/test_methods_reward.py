@@ -80,7 +80,7 @@ def test_the_gradient_is_that_of_pairs_passed_one_by_one() -> None:
     found = [p.grad.clone() for p in method.model.parameters()]
     method.model.zero_grad()
     for item in batch.items:
-        for w, l, weight, margin in item.pairs:  # noqa: E741
+        for w, l, weight, margin in item.pairs:
             r_w, r_l = (
                 score(
                     method.model, [TokenGroup("g", item.group.prompt_ids, (item.group.answers[i],), ("a",))]
@@ -117,8 +117,6 @@ def test_it_learns_a_rule_and_ranks_answers_it_has_not_seen(tmp_path: Path) -> N
     test = marked(80, 2)
     reward_N = score_all(model, [item.group for item in test], 10**6).reward_N
     right = [
-        float(reward_N[2 * n + w] > reward_N[2 * n + l])
-        for n, item in enumerate(test)
-        for w, l, _, _ in item.pairs  # noqa: E741
+        float(reward_N[2 * n + w] > reward_N[2 * n + l]) for n, item in enumerate(test) for w, l, _, _ in item.pairs
     ]
     assert sum(right) / len(right) > 0.85, sum(right) / len(right)

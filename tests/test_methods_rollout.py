@@ -16,16 +16,10 @@ from assent.methods.rollout import Rollout, agreement, check_start, roll
 PREFIX = "sampling/"
 
 
-def rolled(
-    rule=made.even_words, reference=None, temperature: float = 0.9, n: int = 2, policy=None
-) -> Rollout:
+def rolled(rule=made.even_words, reference=None, temperature: float = 0.9, n: int = 2, policy=None) -> Rollout:
     policy = policy or tiny.policy()
-    generator = LocalGenerator(
-        policy, tiny.tokenizer(), "tiny", Sampling(max_tokens=6, temperature=temperature)
-    )
-    return roll(
-        generator, reference or tiny.policy(), made.ByRule(rule), tiny.prompts(6), n, 3, "tiny:0", 10**6
-    )
+    generator = LocalGenerator(policy, tiny.tokenizer(), "tiny", Sampling(max_tokens=6, temperature=temperature))
+    return roll(generator, reference or tiny.policy(), made.ByRule(rule), tiny.prompts(6), n, 3, "tiny:0", 10**6)
 
 
 def flat(rollout: Rollout) -> list:
@@ -84,9 +78,7 @@ def shifted(rollout: Rollout, by: dict[tuple[int, int], float]) -> Sampled:
 def test_a_sampler_a_little_off_is_weighted_and_counted() -> None:
     """exp(trainer - sampler), at most 2: 0.25 nats too likely gives e^-0.25, 3 nats too unlikely gives 2."""
     rollout = rolled()
-    weight_NT, figures = agreement(
-        rollout.logp_NT, rollout.mask_NT, shifted(rollout, {(0, 0): 0.25, (1, 0): -3.0})
-    )
+    weight_NT, figures = agreement(rollout.logp_NT, rollout.mask_NT, shifted(rollout, {(0, 0): 0.25, (1, 0): -3.0}))
     assert weight_NT[0, 0].item() == pytest.approx(math.exp(-0.25))
     assert weight_NT[1, 0].item() == 2
     others = weight_NT[rollout.mask_NT].sort().values[1:-1]
@@ -115,28 +107,33 @@ def test_a_temperature_that_one_pass_forgets_is_refused(which: str, monkeypatch:
 
     module = generate if which == "sample" else rollouts
     real = getattr(module, which)
-    monkeypatch.setattr(
-        module, which, lambda *args, **options: real(*args, **{**options, "temperature": 1.0})
-    )
+    monkeypatch.setattr(module, which, lambda *args, **options: real(*args, **{**options, "temperature": 1.0}))
     with pytest.raises(TrainingError, match="temperature"):
         rolled(temperature=0.6)
 
 
 def test_at_the_start_policy_and_reference_are_one() -> None:
     rollout = rolled()
-    check_start(rollout)
+    check_start(rollout, torch.float64)
     figures = rollout_figures(rollout, torch.zeros_like(rollout.logp_NT), 0.05)
     assert all(abs(figures[f"objective/kl{k}"]) < 1e-9 for k in ("", "_k2", "_k3"))
     for reference in (tiny.perturbed(tiny.policy(), seed=1, size=1e-3), tiny.policy(seed=1)):
         with pytest.raises(TrainingError, match="policy and reference differ"):
-            check_start(rolled(reference=reference))
+            check_start(rolled(reference=reference), torch.float64)
+
+
+def test_at_the_start_the_sampler_is_the_trainer_up_to_rounding() -> None:
+    """0.02 nats on one token: too little for the mean to be refused, a thousand times what rounding does."""
+    rollout = rolled()
+    _, rollout.figures = agreement(rollout.logp_NT, rollout.mask_NT, shifted(rollout, {(0, 0): 0.02}))
+    with pytest.raises(TrainingError, match="sampler and trainer differ by up to"):
+        check_start(rollout, torch.float32)
+    check_start(rollout, torch.bfloat16)  # where kernels differ by as much
 
 
 def test_kl_is_a_sum_over_the_answer_and_a_mean_over_answers() -> None:
     """k1, k2 and k3 by slow loops; what cannot be scored is left out."""
-    rollout = rolled(
-        lambda a: None if a.index else 1.0, reference=tiny.perturbed(tiny.policy(), seed=1, size=0.02)
-    )
+    rollout = rolled(lambda a: None if a.index else 1.0, reference=tiny.perturbed(tiny.policy(), seed=1, size=0.02))
     figures = rollout_figures(rollout, torch.zeros_like(rollout.logp_NT), 0.05)
     sums = {"": 0.0, "_k2": 0.0, "_k3": 0.0}
     entropy, tokens = 0.0, 0

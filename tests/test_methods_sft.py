@@ -75,7 +75,5 @@ def test_it_learns_its_rows_by_heart(tmp_path: Path) -> None:
     method = made.Sft(policy, rows, optimiser, batch=4, steps=40, seed=0)
     loop.run(method, made.limits(checkpoint_every=100), tmp_path, "sft")
     assert held_out_loss(policy, rows, 10**6) < 0.05
-    ids = policy.generate(
-        torch.tensor([[8]]), do_sample=False, max_new_tokens=3, eos_token_id=tiny.EOS, pad_token_id=0
-    )
+    ids = policy.generate(torch.tensor([[8]]), do_sample=False, max_new_tokens=3, eos_token_id=tiny.EOS, pad_token_id=0)
     assert ids[0].tolist() == [8, 12, 22, tiny.EOS]

@@ -29,9 +29,7 @@ def test_a_reward_model_starts_on_the_policys_trunk(family: str) -> None:
 def test_the_head_is_normal_with_deviation_one_over_root_hidden_plus_one() -> None:
     """Over 60 seeds x 16 weights: mean 0, deviation 1/sqrt(17), within five standard errors."""
     policy, tokenizer = tiny.policy(), tiny.tokenizer()
-    found = torch.cat(
-        [heads.head(heads.reward_model_from(policy, tokenizer, s)).weight[0] for s in range(60)]
-    )
+    found = torch.cat([heads.head(heads.reward_model_from(policy, tokenizer, s)).weight[0] for s in range(60)])
     std, n = 1 / math.sqrt(17), found.numel()
     assert abs(found.mean()) < 5 * std / math.sqrt(n)
     assert abs(found.std() - std) < 5 * std / math.sqrt(2 * n)

@@ -87,9 +87,7 @@ def test_explained_variance() -> None:
     assert explained_variance(return_NT, return_NT, mask_NT).item() == pytest.approx(1)
     assert explained_variance(return_NT + 3, return_NT, mask_NT).item() == pytest.approx(1)  # bias is free
     assert explained_variance(torch.zeros_like(return_NT), return_NT, mask_NT).item() == pytest.approx(0)
-    assert explained_variance(-return_NT, return_NT, mask_NT).item() == pytest.approx(
-        -3
-    )  # 1 - Var(2R)/Var(R)
+    assert explained_variance(-return_NT, return_NT, mask_NT).item() == pytest.approx(-3)  # 1 - Var(2R)/Var(R)
     poisoned = explained_variance(poison(noise_NT, mask_NT), poison(return_NT, mask_NT), mask_NT)
     assert poisoned.equal(explained_variance(noise_NT, return_NT, mask_NT))
     assert explained_variance(noise_NT, torch.ones_like(noise_NT), mask_NT).isnan()

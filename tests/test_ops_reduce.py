@@ -43,8 +43,7 @@ def test_empty_rows_count_nowhere(how: Aggregation) -> None:
 def test_against_slow_loop(how: Aggregation) -> None:
     values_NT, mask_NT = normal(N, T, seed=2), random_mask(N, T, seed=3)
     rows = [
-        [x for x, m in zip(v, k, strict=True) if m]
-        for v, k in zip(values_NT.tolist(), mask_NT.tolist(), strict=True)
+        [x for x, m in zip(v, k, strict=True) if m] for v, k in zip(values_NT.tolist(), mask_NT.tolist(), strict=True)
     ]
     expected = {
         "token": sum(map(sum, rows)) / sum(map(len, rows)),

@@ -79,9 +79,7 @@ def test_body_has_lineage_numbers_and_limits() -> None:
         ("", {"license": "other", "license_name": ""}),
     ],
 )
-def test_a_licence_the_hub_does_not_know_is_other_with_its_name(
-    licence: str, expected: dict[str, str]
-) -> None:
+def test_a_licence_the_hub_does_not_know_is_other_with_its_name(licence: str, expected: dict[str, str]) -> None:
     found = front(model_card(card(licence=licence)))
     assert {key: value for key, value in found.items() if key.startswith("license")} == expected
 

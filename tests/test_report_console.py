@@ -29,9 +29,7 @@ def test_numbers_intervals_and_n() -> None:
 
 
 def test_unequal_n_stands_with_each_number() -> None:
-    lines = drawn(
-        {m: {"gold": Number(value=0.1, low=0.0, high=0.2, n=n)} for m, n in (("a", 60), ("b", 50))}, 100
-    )
+    lines = drawn({m: {"gold": Number(value=0.1, low=0.0, high=0.2, n=n)} for m, n in (("a", 60), ("b", 50))}, 100)
     text = "\n".join(lines)
     assert "n 60" in text and "n 50" in text
 

@@ -66,9 +66,7 @@ def report(word: str = "plain") -> ReportData:
         Metric(key="win", label="Wins", unit="percent"),
     )
     measured = Number.of(Interval(0.64, 0.59, 0.69, n=168, rows=400))
-    pretrain = LineageNode(
-        name=f"pretrain {word}", kind="pretrain", hash="ab12", facts={f"tokens {word}": word}
-    )
+    pretrain = LineageNode(name=f"pretrain {word}", kind="pretrain", hash="ab12", facts={f"tokens {word}": word})
     sft = LineageNode(name="sft", kind="sft", hash="0c11", parents=(pretrain,))
     ppo = LineageNode(name="ppo", kind="ppo", hash="fe01", parents=(sft, pretrain))
     answers = (
@@ -154,9 +152,7 @@ def test_missing_numbers_are_dashes_and_never_zero() -> None:
 
 def test_nothing_is_loaded_and_nothing_runs() -> None:
     page = Page(html.render(report()))
-    assert not {"script", "img", "link", "iframe", "object", "embed", "form", "base", "image"} & set(
-        page.tags
-    )
+    assert not {"script", "img", "link", "iframe", "object", "embed", "form", "base", "image"} & set(page.tags)
     assert not page.values("src")
     links = [value for _, name, value in page.attributes if name in ("href", "xlink:href")]
     assert links and all(link.startswith("#") for link in links)

@@ -17,9 +17,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def steps(**parents: str) -> list[PipelineNode]:
-    return [
-        PipelineNode(name=name, kind=name, parents=tuple(given.split())) for name, given in parents.items()
-    ]
+    return [PipelineNode(name=name, kind=name, parents=tuple(given.split())) for name, given in parents.items()]
 
 
 DEMO = steps(
@@ -46,9 +44,7 @@ def boxes(svg: str) -> dict[str, tuple[float, float]]:
 def random_pipeline(seed: int) -> list[PipelineNode]:
     rng = np.random.default_rng(seed)
     names = [f"s{i}" for i in range(int(rng.integers(1, 12)))]
-    return steps(
-        **{name: " ".join(n for n in names[:i] if rng.random() < 0.3) for i, name in enumerate(names)}
-    )
+    return steps(**{name: " ".join(n for n in names[:i] if rng.random() < 0.3) for i, name in enumerate(names)})
 
 
 @pytest.mark.parametrize("wide", [True, False])
@@ -101,9 +97,7 @@ def test_a_circle_is_refused() -> None:
 
 def test_headline_is_wrapped_and_kept_whole_in_the_tooltip() -> None:
     long = "one thousand five hundred and thirty-six groups of four answers each"
-    svg = picture(
-        [PipelineNode(name="a_step_with_a_very_long_name", kind="collect", headline=long)], wide=True
-    )
+    svg = picture([PipelineNode(name="a_step_with_a_very_long_name", kind="collect", headline=long)], wide=True)
     assert svg is not None
     shown = re.findall(r'class="headline">(.*?)</text>', svg)
     assert len(shown) == 2 and shown[0].startswith("collect · one") and shown[1].endswith("…")

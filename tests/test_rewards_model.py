@@ -28,9 +28,7 @@ def test_written_answers_score_as_one_row_by_plain_transformers(reward: ModelRew
     for group, row in zip(groups, scores, strict=True):
         for answer, value in zip(group.answers, row, strict=True):
             encoded = encode(reward.tokenizer, group.prompt, answer.text)
-            assert value == pytest.approx(
-                by_hand(reward.model, encoded.prompt_ids + encoded.answer_ids), abs=1e-10
-            )
+            assert value == pytest.approx(by_hand(reward.model, encoded.prompt_ids + encoded.answer_ids), abs=1e-10)
 
 
 def test_a_small_budget_changes_no_score(reward: ModelReward) -> None:
@@ -64,9 +62,7 @@ def test_an_answer_that_was_cut_has_no_end(reward: ModelReward) -> None:
     (row,) = reward.score([Group(prompt=prompt, answers=(whole, cut))])
     assert row[0] != pytest.approx(row[1], abs=1e-6)
     encoded = encode(reward.tokenizer, prompt, "w7 w8")
-    assert row[1] == pytest.approx(
-        by_hand(reward.model, encoded.prompt_ids + encoded.answer_ids[:-1]), abs=1e-10
-    )
+    assert row[1] == pytest.approx(by_hand(reward.model, encoded.prompt_ids + encoded.answer_ids[:-1]), abs=1e-10)
 
 
 def test_what_the_reward_model_cannot_read_is_missing_not_zero(reward: ModelReward) -> None:

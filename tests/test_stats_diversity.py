@@ -28,8 +28,7 @@ def test_limits() -> None:
 def test_distinct_pairs_does_not_drift_with_the_number_of_samples() -> None:
     rng = np.random.default_rng(2)
     mean = [
-        np.mean([distinct_pairs(list(rng.choice(list("abcd"), count))) for _ in range(2000)])
-        for count in (2, 4, 12)
+        np.mean([distinct_pairs(list(rng.choice(list("abcd"), count))) for _ in range(2000)]) for count in (2, 4, 12)
     ]
     assert mean == pytest.approx([0.75] * 3, abs=0.02)
 

@@ -28,9 +28,7 @@ def test_the_rows_are_good_to_begin_with(tmp_path: Path) -> None:
     assert assent("run", sft(tmp_path, *DEMONSTRATIONS), "--out", tmp_path / "run") == 0
 
 
-def test_missing_file_is_found_before_anything_runs(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_missing_file_is_found_before_anything_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data = rows(tmp_path / "d.jsonl", *DEMONSTRATIONS)
     path = recipe(
         tmp_path,
@@ -42,9 +40,7 @@ def test_missing_file_is_found_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
-def test_missing_guideline_and_missing_reward_function_too(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_missing_guideline_and_missing_reward_function_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     guideline = toy_run.write_recipe(tmp_path / "a.yaml", collect={"guideline": "none.md"})
     assert "collect.guideline: none.md: no such file" in refused(capsys, "run", guideline, "--out", run)
@@ -73,9 +69,7 @@ def test_malformed_row(capsys: pytest.CaptureFixture[str], tmp_path: Path, row: 
     assert nothing_made(tmp_path / "run")
 
 
-def test_a_bad_row_can_be_mended_and_run_in_the_same_folder(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_bad_row_can_be_mended_and_run_in_the_same_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     refused(capsys, "run", sft(tmp_path, *DEMONSTRATIONS, "nope"), "--out", tmp_path / "run")
     assert assent("run", sft(tmp_path, *DEMONSTRATIONS), "--out", tmp_path / "run") == 0
 
@@ -88,9 +82,7 @@ def test_empty_dataset(capsys: pytest.CaptureFixture[str], tmp_path: Path, text:
 
 
 def test_everything_held_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    said = refused(
-        capsys, "run", sft(tmp_path, DEMONSTRATIONS[0]), "held_out=0.999", "--out", tmp_path / "run"
-    )
+    said = refused(capsys, "run", sft(tmp_path, DEMONSTRATIONS[0]), "held_out=0.999", "--out", tmp_path / "run")
     assert "no training demonstrations" in said and "held_out" in said
 
 
@@ -109,9 +101,7 @@ def test_over_long_rows_are_refused_counted_or_all_there_was(
     assert "none of 1 demonstrations fits" in said
 
 
-def test_a_template_that_writes_no_end_of_sequence(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_template_that_writes_no_end_of_sequence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Trained on such rows, a model would never stop."""
     endless = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
     endless += "{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -139,9 +129,7 @@ def test_a_model_without_safetensors(capsys: pytest.CaptureFixture[str], tmp_pat
     shutil.copytree(model_folder(), pickled)
     (pickled / "model.safetensors").unlink()
     torch.save({}, pickled / "pytorch_model.bin")
-    said = refused(
-        capsys, "run", sft(tmp_path, *DEMONSTRATIONS, model=str(pickled)), "--out", tmp_path / "run"
-    )
+    said = refused(capsys, "run", sft(tmp_path, *DEMONSTRATIONS, model=str(pickled)), "--out", tmp_path / "run")
     assert str(pickled) in said and "pickled weights are never loaded" in said
 
 
@@ -185,9 +173,7 @@ def test_a_hub_id_that_cannot_be_reached(
     assert "no-such-owner/no-such-pairs" in said and "network" in said
 
 
-def test_a_model_without_a_template_is_told_which_there_are(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_model_without_a_template_is_told_which_there_are(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(model_folder(), bare)
     (bare / "chat_template.jinja").unlink(missing_ok=True)
@@ -250,9 +236,7 @@ def test_a_file_in_place_of_a_folder(capsys: pytest.CaptureFixture[str], tmp_pat
 
 
 def test_out_on_a_device(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "/dev/full: is a file" in refused(
-        capsys, "run", sft(tmp_path, *DEMONSTRATIONS), "--out", "/dev/full"
-    )
+    assert "/dev/full: is a file" in refused(capsys, "run", sft(tmp_path, *DEMONSTRATIONS), "--out", "/dev/full")
     assert Path("/dev/full").is_char_device()
 
 

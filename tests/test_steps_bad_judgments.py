@@ -16,9 +16,7 @@ from toy_run import assent
 
 
 def collected(folder: Path, *given: Any) -> Path:
-    data = rows(
-        folder / "j.jsonl", *[g if isinstance(g, dict | str) else g.model_dump(mode="json") for g in given]
-    )
+    data = rows(folder / "j.jsonl", *[g if isinstance(g, dict | str) else g.model_dump(mode="json") for g in given])
     return recipe(folder, collect={"source": "file", "data": str(data)})
 
 
@@ -67,9 +65,7 @@ def test_a_group_id_with_other_content(capsys: pytest.CaptureFixture[str], tmp_p
 
 
 def test_rankings_that_are_all_ties(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    data = rows(
-        tmp_path / "j.jsonl", GROUP.model_dump(mode="json"), judged((A, B, C)).model_dump(mode="json")
-    )
+    data = rows(tmp_path / "j.jsonl", GROUP.model_dump(mode="json"), judged((A, B, C)).model_dump(mode="json"))
     path = recipe(
         tmp_path,
         collect={"source": "file", "data": str(data)},

@@ -82,9 +82,7 @@ def test_every_step_keeps_the_held_out_prompts_out(run: Path) -> None:
     kept = set(json.loads((run / "collect" / "data" / "split.json").read_text())["held_out"])
     asked = {g.prompt.id for g in read_records(run / "audit" / "data" / "answers-ppo.jsonl", Group)}
     assert asked and asked <= kept, "the audit asks held-out prompts"
-    trained = {
-        json.loads(line)["prompt_id"] for line in (run / "ppo" / "samples.jsonl").read_text().splitlines()
-    }
+    trained = {json.loads(line)["prompt_id"] for line in (run / "ppo" / "samples.jsonl").read_text().splitlines()}
     assert trained and not trained & kept
 
 
@@ -107,9 +105,7 @@ def test_the_template_the_recipe_gave_is_saved_with_every_model(run: Path) -> No
         )
 
 
-def test_the_data_is_part_of_what_a_step_is(
-    run: Path, model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_data_is_part_of_what_a_step_is(run: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A row changed in place gives another run: refused, naming --out."""
     data = run.parent / "pairs.jsonl"
     before = data.read_text()
@@ -147,8 +143,7 @@ def test_a_guideline_of_the_file_wins_over_the_recipes(tmp_path: Path) -> None:
     )
     assert assent("run", tmp_path / "r.yaml", "--out", tmp_path / "run") == 0
     kept = {
-        j.id: j.guideline
-        for j in read_records(tmp_path / "run" / "collect" / "data" / "judgments.jsonl", Judgment)
+        j.id: j.guideline for j in read_records(tmp_path / "run" / "collect" / "data" / "judgments.jsonl", Judgment)
     }
     assert kept["v1"] == "v1" and kept["None"] and kept["None"] != "v1"
 
@@ -156,14 +151,17 @@ def test_a_guideline_of_the_file_wins_over_the_recipes(tmp_path: Path) -> None:
 # The commands in front of it
 
 
-def test_train_writes_a_recipe_and_runs_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_writes_a_recipe_and_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # threads of several tests at once slow each other down
     save(
         tmp_path / "model",
         tiny.policy(dtype=torch.float32, max_position_embeddings=256),
         tiny.tokenizer(),
         "",
     )
-    data = rows(tmp_path / "pairs.jsonl", *transcripts(40))
+    data = rows(tmp_path / "pairs.jsonl", *transcripts(16))
     command = (
         "train",
         "--model",
@@ -176,7 +174,7 @@ def test_train_writes_a_recipe_and_runs_it(tmp_path: Path, capsys: pytest.Captur
         "plain",
     )
     assert assent(*command, "--out", tmp_path / "run") == 0
-    assert headline(tmp_path / "run", "reward")["rankings"] > 20
+    assert headline(tmp_path / "run", "reward")["rankings"] > 8
     assert assent(*command, "--out", tmp_path / "run") == 0
     assert "nothing to do" in capsys.readouterr().err
 

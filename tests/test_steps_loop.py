@@ -34,9 +34,7 @@ def run() -> Path:
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Time and bytes of every file."""
     return {
-        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes())
-        for p in folder.rglob("*")
-        if p.is_file()
+        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()
     }
 
 
@@ -143,9 +141,7 @@ def test_a_policy_loads_with_plain_transformers(run: Path, step: str) -> None:
     folder = run / step / "weights"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     turn = [{"role": "user", "content": "what is 1 plus 1 ?"}]
-    ids = tokenizer.apply_chat_template(
-        turn, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
+    ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     out = model.generate(**ids, max_new_tokens=5, do_sample=False)
     assert out.shape[1] > ids["input_ids"].shape[1]
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id, "generate() knows where to stop"
@@ -185,17 +181,13 @@ def test_scores_of_the_policy_it_was_normalised_on_are_near_zero_and_one(run: Pa
 
 
 def test_a_second_run_does_nothing_and_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {
-        k: v for k, v in snapshot(run).items() if not k.endswith((".lock", "report.html", "summary.json"))
-    }
+    before = {k: v for k, v in snapshot(run).items() if not k.endswith((".lock", "report.html", "summary.json"))}
     page = (run / "report.html").read_bytes()
     assert assent("run", toy_run.recipe(), "--out", run) == 0
     said = capsys.readouterr().err
     assert "nothing to do" in said
     assert all(f"{step}: done before" in said for step in STEPS)
-    after = {
-        k: v for k, v in snapshot(run).items() if not k.endswith((".lock", "report.html", "summary.json"))
-    }
+    after = {k: v for k, v in snapshot(run).items() if not k.endswith((".lock", "report.html", "summary.json"))}
     assert after == before
     assert (run / "report.html").read_bytes() == page
 
@@ -255,9 +247,7 @@ def test_a_damaged_artifact_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert str(weights) in said and "changed since the step finished" in said
 
 
-def test_a_run_that_another_process_works_in_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_another_process_works_in_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Store(tmp_path / "run").lock():
         assert assent("run", toy_run.recipe(), "--out", tmp_path / "run") == 2
     assert "another process is working in this run" in capsys.readouterr().err
@@ -305,14 +295,10 @@ def test_guideline_version_reaches_the_lineage(tmp_path: Path, capsys: pytest.Ca
     assert assent("show", tmp_path / "collect") == 0
     assert f"guidelines {version}" in " ".join(capsys.readouterr().out.split())
     guideline.write_text("be warm")
-    assert assent("run", recipe, "--out", tmp_path, "--until", "collect") == 2, (
-        "another guideline is another input"
-    )
+    assert assent("run", recipe, "--out", tmp_path, "--until", "collect") == 2, "another guideline is another input"
 
 
-def test_sweep_keeps_each_value_in_a_folder_of_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sweep_keeps_each_value_in_a_folder_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings: dict[str, Any] = {
         "name": "s",
         "threads": 1,

@@ -58,9 +58,7 @@ def test_a_step_of_a_run_stands_for_its_weights(tmp_path: Path, model: Path, pai
 
 
 def test_hub_ids_stay_as_they_are(tmp_path: Path) -> None:
-    loaded = recipes.load(
-        oneliner.write(tmp_path, "owner/model-1.5", "owner/pairs:main#test", "ppo", "tokenizer")
-    )
+    loaded = recipes.load(oneliner.write(tmp_path, "owner/model-1.5", "owner/pairs:main#test", "ppo", "tokenizer"))
     assert (loaded.model, loaded.data) == ("owner/model-1.5", "owner/pairs:main#test")
 
 
@@ -87,9 +85,7 @@ def test_odd_file_names_come_back(tmp_path: Path, name: str) -> None:
     assert loaded.model == loaded.data == str(odd.resolve())
 
 
-def test_same_again_is_fine_and_other_content_is_not_overwritten(
-    tmp_path: Path, model: Path, pairs: Path
-) -> None:
+def test_same_again_is_fine_and_other_content_is_not_overwritten(tmp_path: Path, model: Path, pairs: Path) -> None:
     def write(method: str) -> Path:
         return oneliner.write(tmp_path / "out", str(model), str(pairs), method, "plain")
 

@@ -69,10 +69,9 @@ calls: list[dict[str, Any]] = []
 
 
 def recorded(prompts, completions, kind, trainer_state, log_metric, **_):
-    calls.append(
-        {"prompts": prompts, "completions": completions, "kind": kind, "step": trainer_state.global_step}
-    )
+    calls.append({"prompts": prompts, "completions": completions, "kind": kind, "step": trainer_state.global_step})
     log_metric("mine/words", 3.0)
+    log_metric("objective/kl", 1e9)  # not theirs to set: it steers the adaptive coefficient
     return [0.5] * len(prompts)
 
 
@@ -87,9 +86,7 @@ def _reset() -> Iterator[None]:
 def recipe(path: Path, rewards: list[dict[str, Any]], **settings: Any) -> Path:
     """PPO from the toy run's SFT model on nothing but the listed rewards, unless `reads` names a step."""
     reads = settings.pop("reads", {})
-    steps = {
-        k: v for k, v in toy_run.RECIPE["steps"].items() if k in ("pretrain", "sft", "collect", "reward")
-    }
+    steps = {k: v for k, v in toy_run.RECIPE["steps"].items() if k in ("pretrain", "sft", "collect", "reward")}
     steps["ppo"] = {"from": {"policy": "sft", **reads}, "rewards": rewards, **PPO, **settings}
     path.write_text(yaml.safe_dump({**toy_run.RECIPE, "steps": steps}, sort_keys=False))
     return path
@@ -101,9 +98,7 @@ def train(tmp_path: Path) -> Callable[..., int]:
 
     def go(*rewards: dict[str, Any], **settings: Any) -> int:
         run = toy_run.copy(tmp_path / "run", "pretrain", "sft", "collect", "reward")
-        return assent(
-            "run", recipe(tmp_path / "r.yaml", list(rewards), **settings), "--out", run, "--until", "ppo"
-        )
+        return assent("run", recipe(tmp_path / "r.yaml", list(rewards), **settings), "--out", run, "--until", "ppo")
 
     return go
 
@@ -121,12 +116,11 @@ def test_a_function_alone_is_a_reward(train: Callable[..., int], tmp_path: Path)
     first = calls[0]
     assert len(first["prompts"]) == len(first["completions"]) == len(first["kind"]) == 8
     assert all(p[-1]["role"] == "user" for p in first["prompts"]), "conversational prompts are message lists"
-    assert all(
-        c[0].keys() == {"role", "content"} and c[0]["role"] == "assistant" for c in first["completions"]
-    )
+    assert all(c[0].keys() == {"role", "content"} and c[0]["role"] == "assistant" for c in first["completions"])
     assert all(isinstance(kind, str) for kind in first["kind"]), "tags arrive as columns"
     last = read_metrics(tmp_path / "run" / "ppo")[-1]
     assert last["mine/words"] == 3.0
+    assert abs(last["objective/kl"]) < 100
     assert last[f"rewards/{__name__}:recorded/mean"] == 0.5
     assert last["objective/scores"] == 0.5
 
@@ -248,9 +242,6 @@ def test_a_reward_that_fails_later_keeps_what_was_reached(
 
 
 def test_prompts_that_leave_no_room(train: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        train(mine("ones"), limits={"max_length": 20, "checkpoint_every": 10}, sampling={"max_tokens": 15})
-        == 2
-    )
+    assert train(mine("ones"), limits={"max_length": 20, "checkpoint_every": 10}, sampling={"max_tokens": 15}) == 2
     said = capsys.readouterr().err
     assert "prompts leave no room for 15 answer tokens" in said and "limits.too_long: drop" in said

@@ -169,9 +169,7 @@ def test_file_in_place_of_a_folder(tmp_path: Path, below: str) -> None:
     assert caught.value.where == str(file) and file.read_text() == "kept"
 
 
-@pytest.mark.parametrize(
-    ("goal", "meant"), [("assistent", "assistant"), ("harms", "harm"), ("polishing", "polish")]
-)
+@pytest.mark.parametrize(("goal", "meant"), [("assistent", "assistant"), ("harms", "harm"), ("polishing", "polish")])
 def test_unknown_goal_gets_a_suggestion(tmp_path: Path, goal: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=f"did you mean `{meant}`") as caught:
         project.create(tmp_path / "x", goal)

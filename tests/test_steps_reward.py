@@ -47,7 +47,7 @@ def test_raters_who_disagree_both_count() -> None:
 def test_a_corrected_judgment_replaces_the_first() -> None:
     both = [judged((A,), (B,), (C,), id="1"), judged((C,), (B,), (A,), id="2", supersedes="1")]
     for order in (both, both[::-1]):
-        assert {(w, l) for w, l, _, _ in pairs_of([GROUP], order)[GROUP.id]} == {(2, 1), (2, 0), (1, 0)}  # noqa: E741
+        assert {(w, l) for w, l, _, _ in pairs_of([GROUP], order)[GROUP.id]} == {(2, 1), (2, 0), (1, 0)}
 
 
 def test_what_makes_no_pair() -> None:
@@ -157,8 +157,7 @@ def test_preferences_are_learnt_and_held_out_subjects_are_not(tmp_path: Path) ->
     kept = set(json.loads((data / "split.json").read_text())["held_out"])
     groups = [Group.model_validate_json(line) for line in (data / "groups.jsonl").read_text().splitlines()]
     sides = {
-        g.prompt.subject: {h.prompt.id in kept for h in groups if h.prompt.subject == g.prompt.subject}
-        for g in groups
+        g.prompt.subject: {h.prompt.id in kept for h in groups if h.prompt.subject == g.prompt.subject} for g in groups
     }
     assert all(len(side) == 1 for side in sides.values()), "no subject stands on both sides"
     assert manifest.headline["n_subjects"] == sum(side == {True} for side in sides.values())

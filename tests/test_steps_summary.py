@@ -50,9 +50,7 @@ def said(found: dict[str, Any]) -> list[tuple[str, str]]:
         (figure(0.3), "bad", "loses to"),
     ],
 )
-def test_a_win_is_claimed_only_where_its_interval_says_so(
-    win: dict[str, Any], status: str, word: str
-) -> None:
+def test_a_win_is_claimed_only_where_its_interval_says_so(win: dict[str, Any], status: str, word: str) -> None:
     assert said(audit(win_rate=win))[0] == (status, f"ppo {word} sft.")
 
 
@@ -66,9 +64,7 @@ def test_each_failure_is_named_beside_the_win(name: str) -> None:
     assert [status for status, _ in said(audit(**{name: figure(bad)}))] == ["good", "bad"]
     good = 1.0 - bad
     assert len(said(audit(**{name: figure(good)}))) == 1, "a change for the better is no cost"
-    assert len(said(audit(**{name: figure(0.5 + (bad - 0.5) / 8)}))) == 1, (
-        "overlapping intervals tell nothing"
-    )
+    assert len(said(audit(**{name: figure(0.5 + (bad - 0.5) / 8)}))) == 1, "overlapping intervals tell nothing"
 
 
 def test_a_figure_that_is_missing_is_no_failure() -> None:

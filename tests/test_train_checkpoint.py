@@ -37,9 +37,7 @@ def fresh(dtype: torch.dtype = torch.float32, value: str = "separate"):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("value", ["separate", "shared"])
-def test_weights_moments_and_states_come_back_bit_for_bit(
-    tmp_path: Path, dtype: torch.dtype, value: str
-) -> None:
+def test_weights_moments_and_states_come_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype, value: str) -> None:
     method, optimisers = trained(dtype, value)
     checkpoint.save(tmp_path, 4, method.modules, optimisers, method.state(), {"best": 0.1})
     other, empty = fresh(dtype, value)
@@ -126,12 +124,8 @@ DAMAGE = {
     "no header": lambda path: save_file(load_file(path), path),
     "half a header": lambda path: rewritten(path, lambda tensors, header: header.pop("method")),
     "no random state": lambda path: rewritten(path, lambda tensors, header: header.pop("rng")),
-    "a tensor lost": lambda path: rewritten(
-        path, lambda tensors, header: tensors.pop("module/policy/lm_head.weight")
-    ),
-    "a tensor too many": lambda path: rewritten(
-        path, lambda t, header: t.update({"module/x/y": torch.zeros(1)})
-    ),
+    "a tensor lost": lambda path: rewritten(path, lambda tensors, header: tensors.pop("module/policy/lm_head.weight")),
+    "a tensor too many": lambda path: rewritten(path, lambda t, header: t.update({"module/x/y": torch.zeros(1)})),
     "another shape": lambda path: rewritten(  # one that copy_ would broadcast
         path, lambda tensors, header: tensors.update({"module/policy/lm_head.weight": torch.zeros(16)})
     ),
@@ -171,3 +165,15 @@ def test_a_disk_that_fails_in_the_middle_leaves_the_old_one(
             )
     assert (tmp_path / checkpoint.FILE).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]  # nothing half-written beside it
+
+
+def test_tied_weights_are_kept_once_and_stay_tied(tmp_path: Path) -> None:
+    method = made.ppo(torch.float32, policy=tiny.policy("llama-tied-gqa", dtype=torch.float32))
+    optimisers = {name: adamw(module, method.optimisers[name]) for name, module in method.modules.items()}
+    checkpoint.save(tmp_path, 1, method.modules, optimisers, {}, {})
+    assert "module/policy/lm_head.weight" not in load_file(tmp_path / checkpoint.FILE)
+    other = made.ppo(torch.float32, policy=tiny.policy("llama-tied-gqa", seed=9, dtype=torch.float32))
+    empty = {name: adamw(module, other.optimisers[name]) for name, module in other.modules.items()}
+    checkpoint.load(tmp_path, other.modules, empty)
+    assert other.policy.lm_head.weight is other.policy.get_input_embeddings().weight
+    assert other.policy.lm_head.weight.equal(method.policy.lm_head.weight)

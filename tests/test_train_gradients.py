@@ -43,16 +43,12 @@ def gradient(method, batch: Batch, budget: int) -> tuple[dict[str, Tensor], dict
 def same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     assert found.keys() == wanted.keys()
     for name in wanted:
-        assert (found[name] - wanted[name]).abs().max() <= 1e-12 * max(
-            1.0, float(wanted[name].abs().max())
-        ), name
+        assert (found[name] - wanted[name]).abs().max() <= 1e-12 * max(1.0, float(wanted[name].abs().max())), name
 
 
 def budget_of(batch: Batch, groups: int) -> int:
     """A token budget under which about `groups` groups share a piece."""
-    sizes = [
-        (len(i.group.prompt_ids) + max(map(len, i.group.answers))) * len(i.group.answers) for i in batch.items
-    ]
+    sizes = [(len(i.group.prompt_ids) + max(map(len, i.group.answers))) * len(i.group.answers) for i in batch.items]
     return max(sizes) * groups
 
 
@@ -98,9 +94,7 @@ def test_the_slow_gradient_of_sft() -> None:
 
 @torch.no_grad()
 def token_losses(method, *rows):
-    return [
-        -sum(float(tiny.alone(method.policy, p, a)[t, token]) for t, token in enumerate(a)) for p, a in rows
-    ]
+    return [-sum(float(tiny.alone(method.policy, p, a)[t, token]) for t, token in enumerate(a)) for p, a in rows]
 
 
 def test_a_token_counts_once_wherever_it_stands() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 
 import tiny_methods as made
-from assent.cli import main as cli
 from assent.core.errors import Interrupted, TrainingError
 from assent.train import checkpoint, loop
 from assent.train.method import Batch
@@ -21,11 +19,7 @@ WALL_CLOCK = ("seconds",)
 
 
 def weights(method) -> list[torch.Tensor]:
-    return [p.detach().clone() for _, m in sorted(method.modules.items()) for p in m.parameters()]
-
-
-def equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
-    return all(a.equal(b) for a, b in zip(left, right, strict=True))
+    return [weight for _, module in sorted(method.modules.items()) for weight in made.weights(module)]
 
 
 def figures(folder: Path) -> list[dict]:
@@ -79,15 +73,13 @@ def test_only_the_named_modules_learn() -> None:
     batch = next(iter(method.batches(0)))
     before = [p.detach().clone() for p in method.policy.parameters()]
     loop.update(method, optimisers, Batch(batch.items, batch.weight, frozenset({"value"})), 10**6)
-    assert equal(before, list(method.policy.parameters()))
+    assert made.equal(before, list(method.policy.parameters()))
     loop.update(method, optimisers, batch, 10**6)
-    assert not equal(before, list(method.policy.parameters()))
+    assert not made.equal(before, list(method.policy.parameters()))
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_checkpoint(
-    tmp_path: Path, what: str
-) -> None:
+def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_checkpoint(tmp_path: Path, what: str) -> None:
     method = made.sft(steps=10)
     real, calls, good = method.loss, [], {}
 
@@ -106,12 +98,12 @@ def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_checkpoint
     with pytest.raises(TrainingError, match=f"the {what} is not a finite number") as caught:
         loop.run(method, made.limits(), tmp_path, "sft")
     assert any(group in str(caught.value) for group in calls[3])
-    assert equal(weights(method), [good[i] for i in range(len(good))])  # the bad step changed nothing
+    assert made.equal(weights(method), [good[i] for i in range(len(good))])  # the bad step changed nothing
     straight = made.sft(steps=10)
     loop.run(straight, made.limits(), tmp_path / "straight", "sft")
     method = made.sft(steps=10)
     loop.run(method, made.limits(), tmp_path, "sft")  # the checkpoint was good: on from step 2
-    assert equal(weights(method), weights(straight))
+    assert made.equal(weights(method), weights(straight))
     assert figures(tmp_path) == figures(tmp_path / "straight")
 
 
@@ -128,7 +120,7 @@ def test_a_clean_stop_writes_a_checkpoint(tmp_path: Path, sign: signal.Signals, 
     def loss(items):
         calls.append(0)
         if len(calls) == at:
-            os.kill(os.getpid(), sign)
+            signal.raise_signal(sign)
         return real(items)
 
     method.loss = loss
@@ -139,7 +131,7 @@ def test_a_clean_stop_writes_a_checkpoint(tmp_path: Path, sign: signal.Signals, 
     again = made.reward()
     loop.run(again, made.limits(checkpoint_every=50), tmp_path, "reward")
     loop.run(straight, made.limits(), tmp_path / "straight", "reward")
-    assert equal(weights(again), weights(straight))
+    assert made.equal(weights(again), weights(straight))
     assert figures(tmp_path) == figures(tmp_path / "straight")
 
 
@@ -147,23 +139,12 @@ def test_the_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     method = made.sft()
 
     def loss(items):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     method.loss = loss
     with pytest.raises(KeyboardInterrupt):
         loop.run(method, made.limits(), tmp_path, "sft")
-
-
-@pytest.mark.parametrize("error", [Interrupted("stopped after step 3"), KeyboardInterrupt()])
-def test_the_command_exits_130(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    def app(*args, **kwargs):
-        raise error
-
-    monkeypatch.setattr(cli, "app", app)
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == 130
 
 
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
@@ -173,7 +154,7 @@ def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     again = made.sft(steps=3)
     again.loss = lambda items: pytest.fail("nothing is left to do")
     loop.run(again, made.limits(), tmp_path, "sft")
-    assert equal(weights(again), before) and (tmp_path / "metrics.jsonl").read_bytes() == log
+    assert made.equal(weights(again), before) and (tmp_path / "metrics.jsonl").read_bytes() == log
 
 
 def test_the_checkpoint_says_how_far_it_is(tmp_path: Path) -> None:

@@ -13,11 +13,7 @@ def lines(path: Path) -> list[dict]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
-    return [
-        json.loads(line, parse_constant=refuse)
-        for line in path.read_text(encoding="utf-8").split("\n")
-        if line
-    ]
+    return [json.loads(line, parse_constant=refuse) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def test_one_line_a_step_and_its_samples(tmp_path: Path) -> None:
@@ -49,9 +45,7 @@ def test_a_resume_cuts_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     assert [row["answer"] for row in lines(tmp_path / SAMPLES)] == ["0", "1", "2", "other"]
 
 
-@pytest.mark.parametrize(
-    "text", ["a\u2028b", "a\u2029b", "a\x85b", "a\nb", "a\r\nb", "a\x1cb", '"', "\ud7ff", "é"]
-)
+@pytest.mark.parametrize("text", ["a\u2028b", "a\u2029b", "a\x85b", "a\nb", "a\r\nb", "a\x1cb", '"', "\ud7ff", "é"])
 def test_whatever_an_answer_holds_no_line_is_lost(tmp_path: Path, text: str) -> None:
     """Unicode line separators stand unescaped in JSON; cutting at them would drop every later sample."""
     with Tracker(tmp_path, 0) as tracker:

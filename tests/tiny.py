@@ -92,9 +92,7 @@ def policy(family: str = "llama", seed: int = 0, dtype: torch.dtype = torch.floa
     return model.eval()
 
 
-def reward_model(
-    family: str = "llama", seed: int = 0, dtype: torch.dtype = torch.float64, shift: float = 0.0
-) -> Any:
+def reward_model(family: str = "llama", seed: int = 0, dtype: torch.dtype = torch.float64, shift: float = 0.0) -> Any:
     """A sequence classifier on the trunk of `policy(family, seed)`, its head drawn wide."""
     model = heads.reward_model_from(policy(family, seed, dtype), tokenizer(), seed)
     model.config.reward_shift = shift
@@ -182,6 +180,4 @@ def prompts(n: int, seed: int = 0, longest: int = 4, **tags: Any) -> list[Prompt
 
 def group(prompt: Prompt, *texts: str) -> Group:
     """A prompt with written answers."""
-    return Group(
-        prompt=prompt, answers=tuple(Answer.of(prompt, text, index=i) for i, text in enumerate(texts))
-    )
+    return Group(prompt=prompt, answers=tuple(Answer.of(prompt, text, index=i) for i, text in enumerate(texts)))

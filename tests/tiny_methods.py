@@ -26,9 +26,7 @@ STOP = [tiny.EOS, 10, 20, 30]
 OPTIMISER = Optimiser(lr=1e-2, warmup=0.2, weight_decay=0.01)
 
 
-def sft(
-    dtype: torch.dtype = torch.float64, *, n: int = 12, batch: int = 8, steps: int = 10, **changes: Any
-) -> Sft:
+def sft(dtype: torch.dtype = torch.float64, *, n: int = 12, batch: int = 8, steps: int = 10, **changes: Any) -> Sft:
     rows = tiny.groups(n, seed=21, answers=1)
     optimiser = OPTIMISER.model_copy(update=changes)
     return Sft(tiny.policy(dtype=dtype), rows, optimiser, batch=batch, steps=steps, seed=1)
@@ -56,9 +54,7 @@ def reward(
     **changes: Any,
 ) -> Reward:
     optimiser = OPTIMISER.model_copy(update=changes)
-    return Reward(
-        tiny.reward_model(dtype=dtype), ranked(n), optimiser, centre=centre, batch=batch, steps=steps, seed=1
-    )
+    return Reward(tiny.reward_model(dtype=dtype), ranked(n), optimiser, centre=centre, batch=batch, steps=steps, seed=1)
 
 
 class ByRule:

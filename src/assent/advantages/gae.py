@@ -31,9 +31,7 @@ class Advantages(NamedTuple):
 
 
 @torch.no_grad()
-def gae(
-    reward_NT: Tensor, value_NT: Tensor, mask_NT: Tensor, gamma: float = 1.0, lam: float = 0.95
-) -> Advantages:
+def gae(reward_NT: Tensor, value_NT: Tensor, mask_NT: Tensor, gamma: float = 1.0, lam: float = 0.95) -> Advantages:
     """Advantages and returns of every token; whiten the advantages afterwards, never the returns.
 
     A masked position is no step: the walk carries V and A across it unchanged. That is the padding after

@@ -18,9 +18,7 @@ from assent.ops.kl import k1
 
 
 @torch.no_grad()
-def token_rewards(
-    score_N: Tensor, logp_NT: Tensor, ref_logp_NT: Tensor, mask_NT: Tensor, kl_coef: float
-) -> Tensor:
+def token_rewards(score_N: Tensor, logp_NT: Tensor, ref_logp_NT: Tensor, mask_NT: Tensor, kl_coef: float) -> Tensor:
     """reward_NT = -kl_coef * (logp - ref_logp), plus the score on the last real token; 0 outside the mask.
 
     The last token is the end-of-sequence token if the answer stopped, else the last one written: there is

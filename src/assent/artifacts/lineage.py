@@ -31,4 +31,6 @@ def trace(store: Store, step: str, content: str | None = None) -> Node:
         raise ArtifactError(f"step `{step}` has not finished", where=str(store.folder(step)))
     parents = {name: [trace(store, p.step, p.content) for p in group] for name, group in manifest.parents.items()}
     remade = content is not None and content != manifest.content
-    return Node(step, manifest.kind, manifest.content, manifest.seconds, manifest.headline, manifest.sources, parents, remade)
+    return Node(
+        step, manifest.kind, manifest.content, manifest.seconds, manifest.headline, manifest.sources, parents, remade
+    )

@@ -49,8 +49,9 @@ class Manifest(BaseModel):
     environment: dict[str, Any] = {}
 
 
-def reuse_key(kind: str, config: dict[str, Any], parents: dict[str, list[Parent]],
-              sources: dict[str, str], seed: int) -> str:
+def reuse_key(
+    kind: str, config: dict[str, Any], parents: dict[str, list[Parent]], sources: dict[str, str], seed: int
+) -> str:
     """A step whose key is unchanged need not run again."""
     contents = {name: [p.content for p in group] for name, group in parents.items()}
     return content_id(1, kind, config, contents, sorted(sources.values()), seed, length=32)
@@ -65,8 +66,9 @@ def read(folder: Path) -> Manifest | None:
         return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         why = describe(error) if isinstance(error, ValidationError) else str(error)
-        raise ArtifactError(f"damaged manifest ({why})", where=str(path),
-                            fix="delete the step's folder to make it again") from None
+        raise ArtifactError(
+            f"damaged manifest ({why})", where=str(path), fix="delete the step's folder to make it again"
+        ) from None
 
 
 def write(folder: Path, manifest: Manifest) -> None:
@@ -96,8 +98,12 @@ def _revision() -> str | None:
     """The git commit of this code, with `+` when the tree is changed; None outside a checkout."""
     here = Path(__file__).parent
     try:
-        head = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty=+", "--abbrev=12"],
-                              capture_output=True, text=True, timeout=10)
+        head = subprocess.run(
+            ["git", "-C", here, "describe", "--always", "--dirty=+", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return head.stdout.strip() or None if head.returncode == 0 else None

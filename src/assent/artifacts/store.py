@@ -28,7 +28,9 @@ class Store:
     def __init__(self, root: Path) -> None:
         for part in (root, *root.parents):
             if part.exists() and not part.is_dir():
-                raise ArtifactError("is a file, but a run needs a folder there", where=str(part), fix="give another --out")
+                raise ArtifactError(
+                    "is a file, but a run needs a folder there", where=str(part), fix="give another --out"
+                )
         self.root = root
 
     def folder(self, step: str) -> Path:
@@ -41,7 +43,7 @@ class Store:
 
     def finished(self) -> list[Manifest]:
         """Manifests of all finished steps, by time of finishing."""
-        found = [p for p in self.root.glob(f"*/{manifests.FILE}")]
+        found = self.root.glob(f"*/{manifests.FILE}")
         return [m for p in sorted(found, key=lambda p: p.stat().st_mtime) if (m := manifests.read(p.parent))]
 
     @contextmanager
@@ -51,13 +53,16 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            raise ArtifactError(f"cannot be written ({error.strerror})", where=str(self.root), fix="give another --out") from None
+            raise ArtifactError(
+                f"cannot be written ({error.strerror})", where=str(self.root), fix="give another --out"
+            ) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise ArtifactError("another process is working in this run", where=str(self.root),
-                                fix="wait for it, or give another --out") from None
+            raise ArtifactError(
+                "another process is working in this run", where=str(self.root), fix="wait for it, or give another --out"
+            ) from None
         try:
             yield
         finally:
@@ -70,17 +75,23 @@ class Store:
         """
         folder = self.folder(step)
         if folder.exists() and not folder.is_dir():
-            raise ArtifactError("is a file, but the step needs a folder there", where=str(folder), fix="give another --out")
+            raise ArtifactError(
+                "is a file, but the step needs a folder there", where=str(folder), fix="give another --out"
+            )
         done = manifests.read(folder)
         if done and done.key == key:
             return False
         started, kept = _started_key(folder), any(folder.glob("checkpoint.*"))
         if done or (kept and started != key):
-            raise ArtifactError(f"step `{step}` was made by another recipe, seed or input", where=str(folder),
-                                fix=f"give another --out, or delete {folder} to make it again")
+            raise ArtifactError(
+                f"step `{step}` was made by another recipe, seed or input",
+                where=str(folder),
+                fix=f"give another --out, or delete {folder} to make it again",
+            )
         if not started and _holds_files(folder):
-            raise ArtifactError("holds files that no step made, and nothing is overwritten", where=str(folder),
-                                fix="give another --out")
+            raise ArtifactError(
+                "holds files that no step made, and nothing is overwritten", where=str(folder), fix="give another --out"
+            )
         _sweep(folder, kept)
         write_json(folder / RESOLVED, {"key": key, **resolved})
         return True
@@ -88,8 +99,12 @@ class Store:
     def content(self, step: str) -> tuple[str, dict[str, str]]:
         """Content hash of a step's artifact, and the hash of every file in it."""
         folder = self.folder(step)
-        files = {f"{part}/{name}": digest for part in CONTENT if (folder / part).is_dir()
-                 for name, digest in tree_hash(folder / part).items()}
+        files = {
+            f"{part}/{name}": digest
+            for part in CONTENT
+            if (folder / part).is_dir()
+            for name, digest in tree_hash(folder / part).items()
+        }
         return content_id(files, length=32), files
 
     def verify(self, step: str) -> None:
@@ -100,8 +115,11 @@ class Store:
         for name, digest in manifest.files.items():
             path = self.folder(step) / name
             if not path.is_file() or file_hash(path) != digest:
-                raise ArtifactError("is missing or was changed since the step finished", where=str(path),
-                                    fix=f"delete {self.folder(step)} to make it again")
+                raise ArtifactError(
+                    "is missing or was changed since the step finished",
+                    where=str(path),
+                    fix=f"delete {self.folder(step)} to make it again",
+                )
 
 
 def _holds_files(folder: Path) -> bool:

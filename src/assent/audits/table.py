@@ -32,7 +32,9 @@ class Subject:
     """Score of each answer by the judge, in order."""
 
 
-def examine(generator: LocalGenerator, judge: Scorer | None, prompts: Sequence[Prompt], answers: int, seed: int) -> Subject:
+def examine(
+    generator: LocalGenerator, judge: Scorer | None, prompts: Sequence[Prompt], answers: int, seed: int
+) -> Subject:
     """Let a model answer, and judge the answers."""
     sampled = generator.draw(prompts, answers, seed)
     worth: list[float | None] = [None] * (len(prompts) * answers)
@@ -41,7 +43,9 @@ def examine(generator: LocalGenerator, judge: Scorer | None, prompts: Sequence[P
     return Subject(generator, sampled, worth)
 
 
-def row(subject: Subject, reference: Subject, facets: Facets | None, judge: str, token_budget: int, seed: int) -> dict[str, Interval | None]:
+def row(
+    subject: Subject, reference: Subject, facets: Facets | None, judge: str, token_budget: int, seed: int
+) -> dict[str, Interval | None]:
     """The figures of one model beside its reference; None where a figure does not apply."""
     groups = subject.sampled.groups
     units = [g.prompt.subject for g in groups for _ in g.answers]
@@ -49,9 +53,13 @@ def row(subject: Subject, reference: Subject, facets: Facets | None, judge: str,
         judge: mean_interval(subject.worth, units, seed=seed),
         "win_rate": None if subject is reference else win_rate(subject.worth, reference.worth, units, seed=seed),
         "kl": mean_interval(_kl(subject, reference, token_budget), units, seed=seed),
-        "mean_length": mean_interval([float(len(a.token_ids or ())) for g in groups for a in g.answers], units, seed=seed),
+        "mean_length": mean_interval(
+            [float(len(a.token_ids or ())) for g in groups for a in g.answers], units, seed=seed
+        ),
         "truncated": mean_interval([float(a.finish == "length") for g in groups for a in g.answers], units, seed=seed),
-        "diversity": mean_interval([distinct_pairs([a.text for a in g.answers]) for g in groups], [g.prompt.subject for g in groups], seed=seed),
+        "diversity": mean_interval(
+            [distinct_pairs([a.text for a in g.answers]) for g in groups], [g.prompt.subject for g in groups], seed=seed
+        ),
     }
     return figures | (_behaviour(groups, facets, seed) if facets else {})
 

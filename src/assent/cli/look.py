@@ -84,13 +84,24 @@ def doctor() -> None:
     for name, version in facts["packages"].items():
         table.add_row(name, version)
     memory = _memory()
-    table.add_row("CPU", f"{os.cpu_count()} cores, {platform.machine()}, {memory:.1f} GiB memory" if memory else f"{os.cpu_count()} cores")
-    gpus = [f"{torch.cuda.get_device_name(i)}, {torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB" for i in range(torch.cuda.device_count())]
+    table.add_row(
+        "CPU",
+        f"{os.cpu_count()} cores, {platform.machine()}, {memory:.1f} GiB memory"
+        if memory
+        else f"{os.cpu_count()} cores",
+    )
+    gpus = [
+        f"{torch.cuda.get_device_name(i)}, {torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB"
+        for i in range(torch.cuda.device_count())
+    ]
     table.add_row("GPU", "; ".join(gpus) or "none that torch can use; training runs on the CPU")
     table.add_row("disk", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
     if memory:
-        table.add_row("would fit", f"PPO in fp32 with a separate value model of the same size: about {_largest(memory):.2g} billion parameters "
-                                   "(weights, gradients and Adam for two, weights of reference and reward model)")
+        table.add_row(
+            "would fit",
+            f"PPO in fp32 with a separate value model of the same size: about {_largest(memory):.2g} "
+            "billion parameters (weights, gradients and Adam for two, weights of reference and reward model)",
+        )
     out.print(table)
 
 

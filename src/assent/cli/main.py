@@ -12,15 +12,30 @@ from assent.cli import look, models, work
 from assent.core.console import log
 from assent.core.errors import AssentError, Interrupted
 
-app = typer.Typer(name="assent", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Teach a model what people prefer, then find out what it really learned.")
+app = typer.Typer(
+    name="assent",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Teach a model what people prefer, then find out what it really learned.",
+)
 for module in (work, look, models):
     module.register(app)
 
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS,
-        errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
+PATH = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EIO,
+)
 
 
 def main() -> None:
@@ -40,8 +55,14 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (*FULL, *PATH):
             raise
-        what = f"cannot write {error.filename or 'the output'}" if error.errno in FULL else f"cannot use {error.filename}"
-        fix = "free some space, or give another place; what was finished is kept" if error.errno in FULL else "check the path and who may write there"
+        what = (
+            f"cannot write {error.filename or 'the output'}" if error.errno in FULL else f"cannot use {error.filename}"
+        )
+        fix = (
+            "free some space, or give another place; what was finished is kept"
+            if error.errno in FULL
+            else "check the path and who may write there"
+        )
         log.print(f"[bold red]error:[/] {escape(what)}: {error.strerror}\n  -> {fix}", soft_wrap=True)
         _drop_output()
         sys.exit(2)

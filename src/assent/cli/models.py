@@ -34,7 +34,9 @@ def folder_of(model: str) -> str:
     folder = Path(model)
     done = (folder / manifest.FILE).exists()
     if (folder / RESOLVED).exists() and not done:
-        raise ModelError("is a step that has not finished", where=model, fix="run its recipe again: it goes on from there")
+        raise ModelError(
+            "is a step that has not finished", where=model, fix="run its recipe again: it goes on from there"
+        )
     if (folder / "weights").is_dir():
         return str(folder / "weights")
     if done:
@@ -78,7 +80,7 @@ def chat(model: Model, temperature: Temperature = 0.7, max_tokens: MaxTokens = 2
 
 
 def _with_room(generator: LocalGenerator, prompt: Prompt, max_tokens: int) -> LocalGenerator:
-    """The generator with answers short enough to fit behind `prompt`; a conversation that fills the model is refused."""
+    """The generator, its answers short enough to fit behind `prompt`; a conversation that fills the model is refused."""
     from assent.data.render import encode_prompts
     from assent.models.load import context_length
 
@@ -90,10 +92,17 @@ def _with_room(generator: LocalGenerator, prompt: Prompt, max_tokens: int) -> Lo
     return generator
 
 
-def sample(model: Model, prompts: Annotated[str, typer.Argument(help="Prompts: file, folder or hub id.")],
-           n: Annotated[int, typer.Option("-n", min=1, help="Answers per prompt.")] = 1, temperature: Temperature = 1.0,
-           max_tokens: MaxTokens = 128, seed: Seed = 0,
-           to: Annotated[Path | None, typer.Option("--to", help="Write groups as JSON lines here instead of printing.")] = None) -> None:
+def sample(
+    model: Model,
+    prompts: Annotated[str, typer.Argument(help="Prompts: file, folder or hub id.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Answers per prompt.")] = 1,
+    temperature: Temperature = 1.0,
+    max_tokens: MaxTokens = 128,
+    seed: Seed = 0,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write groups as JSON lines here instead of printing.")
+    ] = None,
+) -> None:
     """Sample answers to prompts, as groups in JSON lines."""
     from assent.core.jsonl import write_records
     from assent.formats.read import read_prompts
@@ -108,7 +117,10 @@ def sample(model: Model, prompts: Annotated[str, typer.Argument(help="Prompts: f
         print(group.model_dump_json(exclude_defaults=True))
 
 
-def score(reward_model: Model, file: Annotated[str, typer.Argument(help="Pairs, groups or demonstrations: file, folder or hub id.")]) -> None:
+def score(
+    reward_model: Model,
+    file: Annotated[str, typer.Argument(help="Pairs, groups or demonstrations: file, folder or hub id.")],
+) -> None:
     """Score answers with a reward model, one JSON line per answer; accuracy where the file has preferences."""
     import json
 
@@ -123,21 +135,37 @@ def score(reward_model: Model, file: Annotated[str, typer.Argument(help="Pairs, 
     rewards = dict(zip((g.id for g in groups), scorer.score(groups), strict=True))
     for group in groups:
         for answer, value in zip(group.answers, rewards[group.id], strict=True):
-            print(json.dumps({"group": group.id, "answer": answer.id, "reward": value, "text": answer.text}, ensure_ascii=False))
+            print(
+                json.dumps(
+                    {"group": group.id, "answer": answer.id, "reward": value, "text": answer.text}, ensure_ascii=False
+                )
+            )
     found = read_judgments(file)
     by_id = {group.id: group for group in groups}
-    pairs = [(rewards[j.group][w], rewards[j.group][l]) for j in found if j.outcome == "ranked"
-             for w, l in preference_pairs(j, by_id[j.group])]  # noqa: E741
+    pairs = [
+        (rewards[j.group][w], rewards[j.group][l])
+        for j in found
+        if j.outcome == "ranked"
+        for w, l in preference_pairs(j, by_id[j.group])
+    ]
     leads = [better - worse for better, worse in pairs if better is not None and worse is not None]
     if leads:
         right = sum(1.0 if lead > 0 else 0.5 if lead == 0 else 0.0 for lead in leads)
         log.print(f"agrees with {right / len(leads):.3f} of {len(leads)} preferences")
 
 
-def compare(a: Model, b: Model, prompts: Annotated[str, typer.Option("--prompts", help="`lab`, or a file, folder or hub id.")] = "lab",
-            judge: Annotated[str | None, typer.Option("--judge", help="Reward model; default: gold, with the lab's prompts.")] = None,
-            n: Annotated[int, typer.Option("-n", min=1, help="Answers per prompt.")] = 1, temperature: Temperature = 1.0,
-            max_tokens: MaxTokens = 128, seed: Seed = 0) -> None:
+def compare(
+    a: Model,
+    b: Model,
+    prompts: Annotated[str, typer.Option("--prompts", help="`lab`, or a file, folder or hub id.")] = "lab",
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="Reward model; default: gold, with the lab's prompts.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Answers per prompt.")] = 1,
+    temperature: Temperature = 1.0,
+    max_tokens: MaxTokens = 128,
+    seed: Seed = 0,
+) -> None:
     """Win rate of A over B with its interval, by gold or by a reward model."""
     from assent.steps.compare import head_to_head
 
@@ -146,5 +174,8 @@ def compare(a: Model, b: Model, prompts: Annotated[str, typer.Option("--prompts"
     if found is None:
         out.print(f"{prompts_n} prompts are not enough data for an interval")
         return
-    out.print(f"{a} against {b}: win rate {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}] by {name}, "
-              f"{found.n} subjects, {prompts_n} prompts, ties count half", markup=False)
+    out.print(
+        f"{a} against {b}: win rate {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}] by {name}, "
+        f"{found.n} subjects, {prompts_n} prompts, ties count half",
+        markup=False,
+    )

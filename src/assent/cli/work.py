@@ -19,32 +19,42 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def demo(out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/demo"),
-         seed: Annotated[int, typer.Option("--seed", help="Seed of world, training and raters.")] = 0) -> None:
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of world, training and raters.")] = 0,
+) -> None:
     """The whole loop on the embedded world, in a few minutes on two cores."""
     _run(builtin("demo"), [f"seed={seed}"], out, None)
 
 
-def run(recipe: Annotated[Path, typer.Argument(help="A recipe: recipes/*.yaml, or one that `assent new` wrote.")],
-        overrides: Annotated[list[str] | None, typer.Argument(metavar="[step.key=value]...", help="Settings over the recipe's.")] = None,
-        until: Annotated[str | None, typer.Option("--until", help="Last step wanted.")] = None, out: Out = None) -> None:
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe: recipes/*.yaml, or one that `assent new` wrote.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[step.key=value]...", help="Settings over the recipe's.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Last step wanted.")] = None,
+    out: Out = None,
+) -> None:
     """Run a recipe's steps; finished ones are not run again, killed ones go on."""
     _run(recipe, overrides or [], out, until)
 
 
-def train(model: Annotated[str, typer.Option("--model", help="Hugging Face folder or hub id to start from.")],
-          pairs: Annotated[str, typer.Option("--pairs", help="Preference pairs: file, folder or hub id.")],
-          method: Annotated[str, typer.Option("--method", help="What learns from the reward model: ppo, or none.")] = "ppo",
-          template: Annotated[str, typer.Option("--template", help="Chat template: tokenizer, plain, chatml or a Jinja file.")] = "tokenizer",
-          out: Annotated[Path, typer.Option("--out", help="Folder of the run and its recipe.")] = Path("runs/train")) -> None:
+def train(
+    model: Annotated[str, typer.Option("--model", help="Hugging Face folder or hub id to start from.")],
+    pairs: Annotated[str, typer.Option("--pairs", help="Preference pairs: file, folder or hub id.")],
+    method: Annotated[str, typer.Option("--method", help="What learns from the reward model: ppo, or none.")] = "ppo",
+    template: Annotated[
+        str, typer.Option("--template", help="Chat template: tokenizer, plain, chatml or a Jinja file.")
+    ] = "tokenizer",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run and its recipe.")] = Path("runs/train"),
+) -> None:
     """From a model and pairs to an aligned model: writes its recipe and runs it."""
     from assent.steps.oneliner import write
 
     _run(write(out, model, pairs, method, template), [], out, None)
 
 
-def sweep(recipe: Path, override: Annotated[str, typer.Argument(metavar="step.key=a,b,c")],
-          out: Out = None) -> None:
+def sweep(recipe: Path, override: Annotated[str, typer.Argument(metavar="step.key=a,b,c")], out: Out = None) -> None:
     """Run a recipe once per value, each in its own folder."""
     key, equals, values = override.partition("=")
     if not equals or not values:
@@ -55,8 +65,10 @@ def sweep(recipe: Path, override: Annotated[str, typer.Argument(metavar="step.ke
         _run(recipe, [f"{key}={value}"], root / f"{key}={value}", None)
 
 
-def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
-        goal: Annotated[str, typer.Option("--for", help="assistant, tone, harm or polish.")] = "assistant") -> None:
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    goal: Annotated[str, typer.Option("--for", help="assistant, tone, harm or polish.")] = "assistant",
+) -> None:
     """A project to start from: recipe, prompts, demonstrations, guideline, README, all commented."""
     from assent.steps.project import create
 

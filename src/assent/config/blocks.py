@@ -81,5 +81,3 @@ class Limits(Block):
     """Steps between checkpoints."""
     log_every: Count = 10
     """Steps between lines in metrics.jsonl."""
-
-

@@ -115,16 +115,26 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 def _defaults(value: dict[str, Any], raw: dict[str, Any], name: str) -> dict[str, Any]:
     """A step's own settings over the recipe's top-level `data` and `model`."""
     kind = KINDS.get(str(value.get("kind", name)))
-    given: dict[str, Any] = {key: raw[key] for key in ("data", "model") if raw.get(key) and kind and key in kind.model_fields
-             and key not in value and not (key == "model" and value.get("from"))}
+    given: dict[str, Any] = {
+        key: raw[key]
+        for key in ("data", "model")
+        if raw.get(key)
+        and kind
+        and key in kind.model_fields
+        and key not in value
+        and not (key == "model" and value.get("from"))
+    }
     return {**given, **value}
 
 
 def _step(name: str, value: dict[str, Any], where: str) -> StepConfig:
     kind = value.get("kind", name)
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ConfigError(f"step `{name}`: no such kind `{kind}`{suggest(str(kind), KINDS)}", where=where,
-                          fix=f"kinds: {', '.join(KINDS)}; a step of another name says `kind: ...`")
+        raise ConfigError(
+            f"step `{name}`: no such kind `{kind}`{suggest(str(kind), KINDS)}",
+            where=where,
+            fix=f"kinds: {', '.join(KINDS)}; a step of another name says `kind: ...`",
+        )
     try:
         step = KINDS[kind].model_validate({**value, "kind": kind})
     except ValidationError as error:
@@ -132,17 +142,23 @@ def _step(name: str, value: dict[str, Any], where: str) -> StepConfig:
     allowed, any_name = step.INPUTS, "*" in step.INPUTS
     for given, named in step.inputs.items():
         if any_name and not given.isidentifier():
-            raise ConfigError(f"`{given}` cannot name an input", where=f"{where}: {name}.from", fix="letters, digits and _ only")
+            raise ConfigError(
+                f"`{given}` cannot name an input", where=f"{where}: {name}.from", fix="letters, digits and _ only"
+            )
         if isinstance(named, list) and (given not in step.SEVERAL or not named):
             wanted = "one step or a list of them" if given in step.SEVERAL else "one step"
             raise ConfigError(f"input `{given}` takes {wanted}, not {named}", where=f"{where}: {name}.from")
         if given not in allowed and not any_name:
-            raise ConfigError(f"unknown input `{given}`{suggest(given, allowed)}", where=f"{where}: {name}.from",
-                              fix=f"a `{kind}` step reads: {', '.join(allowed) or 'nothing'}")
+            raise ConfigError(
+                f"unknown input `{given}`{suggest(given, allowed)}",
+                where=f"{where}: {name}.from",
+                fix=f"a `{kind}` step reads: {', '.join(allowed) or 'nothing'}",
+            )
     for needed, required in allowed.items():
         if required and needed != "*" and needed not in step.inputs:
-            raise ConfigError(f"input `{needed}` is missing", where=f"{where}: {name}.from",
-                              fix=f"write `from: {{{needed}: STEP}}`")
+            raise ConfigError(
+                f"input `{needed}` is missing", where=f"{where}: {name}.from", fix=f"write `from: {{{needed}: STEP}}`"
+            )
     return step
 
 
@@ -205,5 +221,8 @@ def _check_parents(steps: dict[str, StepConfig], where: str) -> None:
             kinds = GIVES[given] if given in step.INPUTS and given in GIVES else LANGUAGE_MODELS
             for parent in [named] if isinstance(named, str) else named:
                 if steps[parent].kind not in kinds:
-                    raise ConfigError(f"input `{given}` cannot be `{parent}`, a `{steps[parent].kind}` step",
-                                      where=f"{where}: {name}.from", fix=f"name a step of kind {' or '.join(kinds)}")
+                    raise ConfigError(
+                        f"input `{given}` cannot be `{parent}`, a `{steps[parent].kind}` step",
+                        where=f"{where}: {name}.from",
+                        fix=f"name a step of kind {' or '.join(kinds)}",
+                    )

@@ -27,11 +27,7 @@ def file_hash(path: Path) -> str:
 
 def tree_hash(folder: Path) -> dict[str, str]:
     """SHA-256 of every file under `folder`, by relative path, sorted."""
-    return {
-        str(path.relative_to(folder)): file_hash(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def is_held_out(key: str, share: float) -> bool:

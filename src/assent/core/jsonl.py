@@ -36,8 +36,9 @@ def _parse(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg} at column {error.colno}", where=f"{path}:{number}",
-                        fix="one JSON object per line") from None
+        raise DataError(
+            f"not JSON: {error.msg} at column {error.colno}", where=f"{path}:{number}", fix="one JSON object per line"
+        ) from None
     if not isinstance(row, dict):
         raise DataError(f"a {type(row).__name__}, but each line must be a JSON object", where=f"{path}:{number}")
     return row
@@ -50,8 +51,9 @@ def read_records(path: Path, kind: type[T]) -> list[T]:
         try:
             records.append(kind.model_validate(row))
         except ValidationError as error:
-            raise DataError(describe(error), where=f"{path}:{number}",
-                            fix=f"each line must be a {kind.__name__}: docs/formats.md") from None
+            raise DataError(
+                describe(error), where=f"{path}:{number}", fix=f"each line must be a {kind.__name__}: docs/formats.md"
+            ) from None
     return records
 
 

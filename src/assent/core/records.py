@@ -92,7 +92,9 @@ class Answer(Record):
     @classmethod
     def of(cls, prompt: Prompt, text: str, source: str = "unknown", index: int = 0, **rest: Any) -> Answer:
         """A written (not sampled) answer, its id derived from prompt, source, text and index."""
-        return cls(id=content_id("answer", prompt.id, source, text, index), text=text, source=source, index=index, **rest)
+        return cls(
+            id=content_id("answer", prompt.id, source, text, index), text=text, source=source, index=index, **rest
+        )
 
 
 def sampled_answer_id(prompt: Prompt, source: str, seed: int, index: int) -> str:

@@ -52,9 +52,7 @@ def answer_text(tokenizer: Any, prompt: Prompt, before: str, answer: str) -> str
     turns = [message.model_dump() for message in prompt.messages]
     whole = _render(tokenizer, [*turns, {"role": "assistant", "content": answer}], open_turn=False)
     if not whole.startswith(before):
-        raise not_a_prefix(
-            tokenizer, repr(before[-TAIL:]), repr(whole[max(0, len(before) - TAIL) : len(before)])
-        )
+        raise not_a_prefix(tokenizer, repr(before[-TAIL:]), repr(whole[max(0, len(before) - TAIL) : len(before)]))
     return whole[len(before) :]
 
 

@@ -29,9 +29,7 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 def _fingerprint(tokenizer: Any, size: int) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return content_id(
-            type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), tokenizer.eos_token_id
-        )
+        return content_id(type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), tokenizer.eos_token_id)
     parts = json.loads(backend.to_str())
     names = ("model", "normalizer", "pre_tokenizer", "added_tokens")
     return content_id([parts.get(name) for name in names], tokenizer.eos_token_id)
@@ -63,9 +61,7 @@ def continuation_ids(tokenizer: Any, text: str) -> list[int]:
     raise DataError(f"the tokenizer cannot encode {text[:40]!r} as the continuation of a prompt")
 
 
-def decode_answer(
-    tokenizer: Any, prompt: Prompt, prompt_ids: Sequence[int], answer_ids: Sequence[int]
-) -> str:
+def decode_answer(tokenizer: Any, prompt: Prompt, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> str:
     """Text of sampled ids (without their stop token), so that rendering it again writes the same text.
 
     Decoding the ids alone would lose a blank at the start of a plain answer, and keep the one that the
@@ -77,9 +73,5 @@ def decode_answer(
     context = list(prompt_ids[-CONTEXT:])
     head = tokenizer.decode(context, skip_special_tokens=True)
     both = tokenizer.decode([*context, *answer_ids], skip_special_tokens=True)
-    text = (
-        both[len(head) :]
-        if both.startswith(head)
-        else tokenizer.decode(list(answer_ids), skip_special_tokens=True)
-    )
+    text = both[len(head) :] if both.startswith(head) else tokenizer.decode(list(answer_ids), skip_special_tokens=True)
     return str(text).removeprefix(between)

@@ -42,15 +42,35 @@ class LocalGenerator:
         prompt_ids = encode_prompts(prompts, self.tokenizer)
         self._check_room(prompts, prompt_ids)
         places = _indices(prompts, n)
-        names = [[sampled_answer_id(prompt, source, seed, i) for i in own] for prompt, own in zip(prompts, places, strict=True)]
-        rollouts = sample(self.model, prompt_ids, names, seed=seed, temperature=self.sampling.temperature,
-                          max_tokens=self.sampling.max_tokens, stop=self._stop, token_budget=self._budget)
+        names = [
+            [sampled_answer_id(prompt, source, seed, i) for i in own]
+            for prompt, own in zip(prompts, places, strict=True)
+        ]
+        rollouts = sample(
+            self.model,
+            prompt_ids,
+            names,
+            seed=seed,
+            temperature=self.sampling.temperature,
+            max_tokens=self.sampling.max_tokens,
+            stop=self._stop,
+            token_budget=self._budget,
+        )
         groups, tokens = [], []
         for prompt, ids, own, answer_names, drawn in zip(prompts, prompt_ids, places, names, rollouts, strict=True):
             answers = tuple(
-                Answer(id=name, text=self._text(prompt, ids, r), token_ids=r.ids, tokenizer=self._fingerprint,
-                       finish="stop" if r.finish == "stop" else "length", source=source, seed=seed, index=i)
-                for i, name, r in zip(own, answer_names, drawn, strict=True))
+                Answer(
+                    id=name,
+                    text=self._text(prompt, ids, r),
+                    token_ids=r.ids,
+                    tokenizer=self._fingerprint,
+                    finish="stop" if r.finish == "stop" else "length",
+                    source=source,
+                    seed=seed,
+                    index=i,
+                )
+                for i, name, r in zip(own, answer_names, drawn, strict=True)
+            )
             group = Group(prompt=prompt, answers=answers)
             groups.append(group)
             tokens.append(TokenGroup(group.id, tuple(ids), tuple(r.ids for r in drawn), tuple(answer_names)))
@@ -64,8 +84,12 @@ class LocalGenerator:
         room = context_length(self.model)
         for prompt, ids in zip(prompts, prompt_ids, strict=True):
             if len(ids) + self.sampling.max_tokens > room:
-                raise DataError(f"prompt of {len(ids)} tokens leaves no room for {self.sampling.max_tokens} more in the "
-                                f"model's {room}", where=f"prompt {prompt.id}", fix="lower sampling.max_tokens, or leave the prompt out")
+                raise DataError(
+                    f"prompt of {len(ids)} tokens leaves no room for {self.sampling.max_tokens} more in the "
+                    f"model's {room}",
+                    where=f"prompt {prompt.id}",
+                    fix="lower sampling.max_tokens, or leave the prompt out",
+                )
 
 
 def _indices(prompts: Sequence[Prompt], n: int) -> list[range]:

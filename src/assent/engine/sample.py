@@ -29,8 +29,17 @@ class Rollout(NamedTuple):
 
 
 @torch.no_grad()
-def sample(model: Any, prompts: Sequence[Sequence[int]], answer_ids: Sequence[Sequence[str]], *, seed: int,
-           temperature: float, max_tokens: int, stop: Sequence[int], token_budget: int) -> list[list[Rollout]]:
+def sample(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    answer_ids: Sequence[Sequence[str]],
+    *,
+    seed: int,
+    temperature: float,
+    max_tokens: int,
+    stop: Sequence[int],
+    token_budget: int,
+) -> list[list[Rollout]]:
     """Sample `len(answer_ids[i])` answers to each prompt of token ids.
 
     `answer_ids` name the answers: an answer's randomness is f(seed, its id, position).
@@ -38,15 +47,19 @@ def sample(model: Any, prompts: Sequence[Sequence[int]], answer_ids: Sequence[Se
     """
     results: list[list[Rollout]] = [[] for _ in prompts]
     for piece in _pieces(prompts, answer_ids, max_tokens, token_budget):
-        rollouts = iter(_batch(model, [prompts[i] for i in piece], [answer_ids[i] for i in piece], seed,
-                               temperature, max_tokens, stop))
+        rollouts = iter(
+            _batch(
+                model, [prompts[i] for i in piece], [answer_ids[i] for i in piece], seed, temperature, max_tokens, stop
+            )
+        )
         for i in piece:
             results[i] = [next(rollouts) for _ in answer_ids[i]]
     return results
 
 
-def _pieces(prompts: Sequence[Sequence[int]], answer_ids: Sequence[Sequence[str]], max_tokens: int,
-            budget: int) -> list[list[int]]:
+def _pieces(
+    prompts: Sequence[Sequence[int]], answer_ids: Sequence[Sequence[str]], max_tokens: int, budget: int
+) -> list[list[int]]:
     pieces: list[list[int]] = []
     rows = 0
     for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
@@ -59,8 +72,15 @@ def _pieces(prompts: Sequence[Sequence[int]], answer_ids: Sequence[Sequence[str]
     return pieces
 
 
-def _batch(model: Any, prompts: Sequence[Sequence[int]], names: Sequence[Sequence[str]], seed: int,
-           temperature: float, max_tokens: int, stop: Sequence[int]) -> list[Rollout]:
+def _batch(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    names: Sequence[Sequence[str]],
+    seed: int,
+    temperature: float,
+    max_tokens: int,
+    stop: Sequence[int],
+) -> list[Rollout]:
     """Prefill each prompt once, fan out to its answers, then one token at a time; finished rows leave."""
     device = next(iter(model.parameters())).device
     fan_N = torch.tensor([i for i, group in enumerate(names) for _ in group], device=device)
@@ -78,7 +98,9 @@ def _batch(model: Any, prompts: Sequence[Sequence[int]], names: Sequence[Sequenc
     for position in range(max_tokens):
         token_N, logp_N = draw(lm_logits(model, hidden), keys_N[alive_N], position, temperature)
         ended_N = torch.isin(token_N, stops)
-        for row, token, logp, ended in zip(alive_N.tolist(), token_N.tolist(), logp_N.tolist(), ended_N.tolist(), strict=True):
+        for row, token, logp, ended in zip(
+            alive_N.tolist(), token_N.tolist(), logp_N.tolist(), ended_N.tolist(), strict=True
+        ):
             ids[row].append(token)
             logps[row].append(logp)
             if ended:
@@ -90,12 +112,19 @@ def _batch(model: Any, prompts: Sequence[Sequence[int]], names: Sequence[Sequenc
             alive_N, token_N, attention_NS = alive_N[keep], token_N[keep], attention_NS[keep]
             cache.batch_select_indices(keep)
         attention_NS = torch.cat([attention_NS, attention_NS.new_ones(len(alive_N), 1)], dim=1)
-        hidden = model.base_model(input_ids=token_N[:, None], attention_mask=attention_NS, past_key_values=cache,
-                                  position_ids=attention_NS.sum(1, keepdim=True) - 1, use_cache=True).last_hidden_state[:, -1]
+        hidden = model.base_model(
+            input_ids=token_N[:, None],
+            attention_mask=attention_NS,
+            past_key_values=cache,
+            position_ids=attention_NS.sum(1, keepdim=True) - 1,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
     return [Rollout(tuple(i), tuple(p), f) for i, p, f in zip(ids, logps, finish, strict=True)]
 
 
-def _prefill(model: Any, prompts: Sequence[Sequence[int]], cache: DynamicCache, device: torch.device) -> tuple[Tensor, Tensor]:
+def _prefill(
+    model: Any, prompts: Sequence[Sequence[int]], cache: DynamicCache, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Fill the cache with the left-padded prompts; the last hidden state and the attention mask."""
     width = max(len(p) for p in prompts)
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -105,7 +134,9 @@ def _prefill(model: Any, prompts: Sequence[Sequence[int]], cache: DynamicCache, 
         attention[row, width - len(prompt) :] = 1
     ids, attention = ids.to(device), attention.to(device)
     positions = (attention.cumsum(1) - 1).clamp_min(0)
-    out = model.base_model(input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True)
+    out = model.base_model(
+        input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
+    )
     return out.last_hidden_state[:, -1], attention
 
 

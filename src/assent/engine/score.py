@@ -30,8 +30,15 @@ class Scores(NamedTuple):
     reward_N: Tensor | None = None
 
 
-def score(model: Any, groups: Sequence[TokenGroup], *, temperature: float = 1.0, entropy: bool = False,
-          value_head: nn.Linear | None = None, read: str = REWARD) -> Scores:
+def score(
+    model: Any,
+    groups: Sequence[TokenGroup],
+    *,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    value_head: nn.Linear | None = None,
+    read: str = REWARD,
+) -> Scores:
     """One differentiable pass over all answers of `groups`.
 
     A causal language model gives `logp_NT` (and `entropy_NT` when asked, `value_NT` with a head).
@@ -39,12 +46,13 @@ def score(model: Any, groups: Sequence[TokenGroup], *, temperature: float = 1.0,
     is emitted. A row scores the same alone, in a batch, and however it is padded (1e-5 in fp32).
     """
     rows = collate(groups).to(_device(model))
-    hidden_NSH = model.base_model(input_ids=rows.ids_NS, attention_mask=rows.attention_NS,
-                                  position_ids=rows.positions_NS, use_cache=False).last_hidden_state
+    hidden_NSH = model.base_model(
+        input_ids=rows.ids_NS, attention_mask=rows.attention_NS, position_ids=rows.positions_NS, use_cache=False
+    ).last_hidden_state
     before_NTH = hidden_NSH[:, rows.prompt_width - 1 : -1]
     if getattr(model.config, "num_labels", None) == 1 and hasattr(model, "score"):
         return _head_scores(model, rows, hidden_NSH, before_NTH, read)
-    logits_NTV = lm_logits(model, before_NTH) 
+    logits_NTV = lm_logits(model, before_NTH)
     return Scores(
         mask_NT=rows.answer_mask_NT,
         logp_NT=token_logp(logits_NTV, rows.answer_ids_NT, temperature).masked_fill(~rows.answer_mask_NT, 0.0),
@@ -117,6 +125,7 @@ def _join(parts: list[tuple[list[int], Scores]], n: int) -> Scores:
 
 def cut(groups: Sequence[TokenGroup], token_budget: int) -> list[list[int]]:
     """Indices of `groups` in pieces of similar length whose padded size stays within the budget."""
+
     def width(i: int) -> tuple[int, int]:
         return len(groups[i].prompt_ids), max(len(a) for a in groups[i].answers)
 

@@ -66,16 +66,30 @@ def _demo(store: Store) -> list[Check]:
     found = _summary(store)
     sft, ppo, reward = found["models"]["sft"], found["models"]["ppo"], found["reward_model"]
     low, high = ppo["win_rate_interval"]
-    floor_low, floor_high = reward["floor_difference_interval"]
+    floor_low, _ = reward["floor_difference_interval"]
     return [
-        ("PPO beats SFT on gold: lower bound above 0.5", low > 0.5, f"{ppo['win_rate_vs_sft']:.3f} [{low:.3f}, {high:.3f}]"),
-        ("reward model beats its surface floor: lower bound above 0", floor_low > 0,
-         f"{reward['accuracy']:.3f} against {reward['accuracy_floor']:.3f}, difference [{floor_low:.3f}, {floor_high:.3f}], n {reward['n']}"),
+        (
+            "PPO beats SFT on gold: lower bound above 0.5",
+            low > 0.5,
+            f"{ppo['win_rate_vs_sft']:.3f} [{low:.3f}, {high:.3f}]",
+        ),
+        (
+            "reward model beats its surface floor: lower bound above 0",
+            floor_low > 0,
+            _accuracy(reward),
+        ),
         _not_worse("disagrees when the user is right", "disagrees_when_right", sft, ppo, "high"),
         _not_worse("refuses harmful", "refuses_harmful", sft, ppo, "low"),
         _not_worse("refuses harmless", "refuses_harmless", sft, ppo, "high"),
         ("the run takes at most 5 minutes (logged, not gated)", True, f"{found['total_seconds']:.0f} s"),
     ]
+
+
+def _accuracy(reward: dict[str, Any]) -> str:
+    """Held-out accuracy beside its floor, with the interval of the difference."""
+    low, high = reward["floor_difference_interval"]
+    shown = f"{reward['accuracy']:.3f} against {reward['accuracy_floor']:.3f}"
+    return f"{shown}, difference [{low:.3f}, {high:.3f}], n {reward['n']}"
 
 
 def _not_worse(what: str, key: str, sft: dict[str, Any], ppo: dict[str, Any], bad: str) -> Check:
@@ -93,19 +107,29 @@ def _overoptimised(store: Store) -> list[Check]:
     gold = {name: models[name]["gold"] for name in ("sft", "leashed", "unleashed")}
     shown = ", ".join(f"{name} {value:.3f}" for name, value in gold.items())
     return [
-        ("without KL the proxy ends higher", proxy["unleashed"] > proxy["leashed"], f"{proxy['leashed']:.3f} -> {proxy['unleashed']:.3f}"),
-        ("without KL gold ends lower: intervals apart", models["unleashed"]["gold_interval"][1] < models["leashed"]["gold_interval"][0], f"gold: {shown}"),
+        (
+            "without KL the proxy ends higher",
+            proxy["unleashed"] > proxy["leashed"],
+            f"{proxy['leashed']:.3f} -> {proxy['unleashed']:.3f}",
+        ),
+        (
+            "without KL gold ends lower: intervals apart",
+            models["unleashed"]["gold_interval"][1] < models["leashed"]["gold_interval"][0],
+            f"gold: {shown}",
+        ),
     ]
 
 
 def _hh(store: Store) -> list[Check]:
     """Real data runs end to end; accuracy is reported beside its floor, whatever it is."""
     found = _summary(store)
-    reward = found["reward_model"]
-    low, high = reward["floor_difference_interval"]
-    return [("HH-RLHF runs end to end; accuracy against the floor, whatever it is", True,
-             f"{reward['accuracy']:.3f} against {reward['accuracy_floor']:.3f}, difference [{low:.3f}, {high:.3f}], n {reward['n']}; "
-             f"{found['total_seconds']:.0f} s")]
+    return [
+        (
+            "HH-RLHF runs end to end; accuracy against the floor, whatever it is",
+            True,
+            f"{_accuracy(found['reward_model'])}; {found['total_seconds']:.0f} s",
+        )
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,9 +150,16 @@ def main(arguments: list[str] | None = None) -> int:
         checks = claim.checks(store)
         results = options.out / "results.json"
         found = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
-        found[claim.name] = {"seconds": _summary(store)["total_seconds"], "checks": [{"claim": c, "held": h, "figures": f} for c, h, f in checks]}
+        found[claim.name] = {
+            "seconds": _summary(store)["total_seconds"],
+            "checks": [{"claim": c, "held": h, "figures": f} for c, h, f in checks],
+        }
         for what, ok, figures in checks:
-            out.print(f"{'held  ' if ok else 'FAILED'} {claim.name}: {what}: {figures}", style=None if ok else "bold red", markup=False)
+            out.print(
+                f"{'held  ' if ok else 'FAILED'} {claim.name}: {what}: {figures}",
+                style=None if ok else "bold red",
+                markup=False,
+            )
             held &= ok
         write_json(results, dict(sorted(found.items())))
     return 0 if held else 1

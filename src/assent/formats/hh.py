@@ -31,9 +31,7 @@ def to_messages(text: str) -> tuple[Message, ...]:
             marks.append(mark.span())
     ends = [start for start, _ in marks[1:]] + [len(text)]
     spoken = [text[after:end].removeprefix(" ") for (_, after), end in zip(marks, ends, strict=True)]
-    return tuple(
-        Message(role="assistant" if i % 2 else "user", content=content) for i, content in enumerate(spoken)
-    )
+    return tuple(Message(role="assistant" if i % 2 else "user", content=content) for i, content in enumerate(spoken))
 
 
 def to_text(messages: Sequence[Message]) -> str:

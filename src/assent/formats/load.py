@@ -95,9 +95,7 @@ def _json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if error.msg == "Extra data" and error.lineno > 1:
             yield from _jsonl(path)
             return
-        raise DataError(
-            f"not JSON: {error.msg} at column {error.colno}", where=f"{path}:{error.lineno}"
-        ) from None
+        raise DataError(f"not JSON: {error.msg} at column {error.colno}", where=f"{path}:{error.lineno}") from None
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
         raise DataError(f"is not a UTF-8 JSON file ({error})", where=str(path)) from None
     rows = [value] if isinstance(value, dict) else value
@@ -105,9 +103,7 @@ def _json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise DataError("must hold a list of objects", where=str(path))
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            raise DataError(
-                f"a {type(row).__name__}, but each row must be an object", where=f"{path}: row {number}"
-            )
+            raise DataError(f"a {type(row).__name__}, but each row must be an object", where=f"{path}: row {number}")
         yield f"{path}: row {number}", row
 
 

@@ -23,9 +23,7 @@ def parse(row: dict[str, Any]) -> Prompt | Demonstration | Group | Judgment | Ra
     try:
         return kind.model_validate(row)
     except ValidationError as error:
-        raise DataError(
-            f"is no {kind.__name__}: {describe(error)}", fix="docs/formats.md lists its keys"
-        ) from None
+        raise DataError(f"is no {kind.__name__}: {describe(error)}", fix="docs/formats.md lists its keys") from None
 
 
 def _kind(row: dict[str, Any]) -> type[Prompt | Demonstration | Group | Judgment | Rater]:

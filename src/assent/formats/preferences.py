@@ -58,9 +58,7 @@ def demonstrations_from_preferences(preferences: Preferences) -> list[Demonstrat
         group = groups[judgment.group]
         for answer in group.answers:
             if answer.id in judgment.tiers[0]:
-                found.setdefault(
-                    answer.id, Demonstration(prompt=group.prompt, answer=answer, author=judgment.rater)
-                )
+                found.setdefault(answer.id, Demonstration(prompt=group.prompt, answer=answer, author=judgment.rater))
     return list(found.values())
 
 

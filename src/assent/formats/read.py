@@ -42,9 +42,7 @@ def read_demonstrations(source: Source) -> list[Demonstration]:
             if item.liked:
                 _keep(found, Demonstration(prompt=item.prompt, answer=item.answer))
         elif not _collect(chosen, item, where):
-            raise DataError(
-                "a prompt without an answer, but a demonstration is needed", where=where, fix=DOCS
-            )
+            raise DataError("a prompt without an answer, but a demonstration is needed", where=where, fix=DOCS)
     if chosen.judgments:
         for demonstration in demonstrations_from_preferences(chosen.finish(str(source))):
             _keep(found, demonstration)
@@ -102,9 +100,7 @@ def read_unpaired(source: Source) -> list[Unpaired]:
     found: list[Unpaired] = []
     for where, item in items(source):
         if not isinstance(item, Unpaired):
-            raise DataError(
-                f"{_NAMES[type(item)]}, but prompt, completion and label are needed", where=where, fix=DOCS
-            )
+            raise DataError(f"{_NAMES[type(item)]}, but prompt, completion and label are needed", where=where, fix=DOCS)
         found.append(item)
     return found
 

@@ -27,13 +27,9 @@ def _turn(value: Any, name: str) -> Message:
         raise DataError(f"`{name}` must be a message {{role, content}}, not {value!r:.60}")
     for key in value.keys() - {"role", "content"}:
         if value[key]:
-            raise DataError(
-                f"`{name}` has a key `{key}`, which is not supported", fix="role and content only"
-            )
+            raise DataError(f"`{name}` has a key `{key}`, which is not supported", fix="role and content only")
     if value["role"] not in ("system", "user", "assistant"):
-        raise DataError(
-            f"`{name}` has the role {value['role']!r}", fix="roles are system, user and assistant"
-        )
+        raise DataError(f"`{name}` has the role {value['role']!r}", fix="roles are system, user and assistant")
     return Message(role=value["role"], content=text(value["content"], f"{name}.content"))
 
 

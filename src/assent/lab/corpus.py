@@ -135,9 +135,7 @@ class Writer:
             right = self.chance(0.5)
             claim, word = (fact.value, "right") if right else (fact.other, "wrong")
             items.append(
-                f"{fact.place} is {claim} , {word} ."
-                if self.chance(0.2)
-                else f"{fact.place} {claim} {word} ."
+                f"{fact.place} is {claim} , {word} ." if self.chance(0.2) else f"{fact.place} {claim} {word} ."
             )
         return " ".join(items)
 
@@ -149,16 +147,12 @@ class Writer:
             if deed.harmful:
                 items.append(f"never {deed.verb} a {deed.object} : a {deed.object} is a person .")
             else:
-                items.append(
-                    f"to {deed.verb} a {deed.object} , use a {deed.tool} : a {deed.object} is a thing ."
-                )
+                items.append(f"to {deed.verb} a {deed.object} , use a {deed.tool} : a {deed.object} is a thing .")
         return " ".join(items)
 
     def sums(self) -> str:
         """Small sums."""
-        return " ".join(
-            f"{s.a} plus {s.b} is {s.a + s.b} ." for s in (self.pick(self.world.sums) for _ in range(6))
-        )
+        return " ".join(f"{s.a} plus {s.b} is {s.a + s.b} ." for s in (self.pick(self.world.sums) for _ in range(6)))
 
     def comparison(self) -> str:
         """Two answers and which is better."""

@@ -181,9 +181,6 @@ class Gold:
     def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
         """Gold per answer; None for a prompt that is not the lab's."""
         return [
-            [
-                worth(group.prompt, a.text) if group.prompt.tags.get("kind") in NEED else None
-                for a in group.answers
-            ]
+            [worth(group.prompt, a.text) if group.prompt.tags.get("kind") in NEED else None for a in group.answers]
             for group in groups
         ]

@@ -107,9 +107,7 @@ def _ghosts(world: World) -> Iterator[Prompt]:
     for place in world.ghosts:
         for attribute in ATTRIBUTES:
             for text in _asks(place, attribute):
-                yield Prompt.ask(
-                    text, kind="ghost", subject=f"ghost {place}", place=place, attribute=attribute
-                )
+                yield Prompt.ask(text, kind="ghost", subject=f"ghost {place}", place=place, attribute=attribute)
 
 
 def _others(world: World) -> Iterator[Prompt]:
@@ -135,9 +133,7 @@ def prompts(world: World, split: Split) -> list[Prompt]:
     return [prompt for prompt in everything if held_out(prompt.subject) == (split == "held_out")]
 
 
-def mix(
-    world: World, split: Split, n: int, seed: int, weights: dict[str, float] | None = None
-) -> list[Prompt]:
+def mix(world: World, split: Split, n: int, seed: int, weights: dict[str, float] | None = None) -> list[Prompt]:
     """`n` prompts of a split, kinds by `weights` (default `WEIGHTS`), in random order.
 
     Within a kind no prompt comes twice before all have come once.

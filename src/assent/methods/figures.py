@@ -21,7 +21,10 @@ def rollout_figures(rollout: Rollout, reward_NT: Tensor, kl_coef: float) -> dict
     logp_NT, ref_NT = rollout.logp_NT, rollout.ref_logp_NT
     n = known_N.sum()
     length_N = mask_NT.sum(1)[known_N].float()
-    kl = {name: masked_sum(f(logp_NT, ref_NT, mask_NT), mask_NT) / n for name, f in (("k1", kls.k1), ("k2", kls.k2), ("k3", kls.k3))}
+    kl = {
+        name: masked_sum(f(logp_NT, ref_NT, mask_NT), mask_NT) / n
+        for name, f in (("k1", kls.k1), ("k2", kls.k2), ("k3", kls.k3))
+    }
     ended_N = rollout.stopped_N[known_N]
     score_N = rollout.score_N[known_N]
     figures = {
@@ -44,8 +47,9 @@ def rollout_figures(rollout: Rollout, reward_NT: Tensor, kl_coef: float) -> dict
 
 
 @torch.no_grad()
-def update_figures(policy: PolicyLoss, value: ValueLoss, logp_NT: Tensor, old_logp_NT: Tensor,
-                   mask_NT: Tensor) -> dict[str, tuple[Tensor | float, float]]:
+def update_figures(
+    policy: PolicyLoss, value: ValueLoss, logp_NT: Tensor, old_logp_NT: Tensor, mask_NT: Tensor
+) -> dict[str, tuple[Tensor | float, float]]:
     """Sums over real tokens, with their count, of one piece of a minibatch."""
     n = float(mask_NT.sum())
 
@@ -68,8 +72,16 @@ def rollout_samples(rollout: Rollout, at_most: int = 4) -> list[dict[str, Any]]:
     scores = iter(rollout.score_N.tolist())
     for group in rollout.groups:
         for answer in group.answers:
-            rows.append({"prompt": group.prompt.text, "answer": answer.text, "score": round(next(scores), 4),
-                         "finish": answer.finish, "prompt_id": group.prompt.id, "answer_id": answer.id})
+            rows.append(
+                {
+                    "prompt": group.prompt.text,
+                    "answer": answer.text,
+                    "score": round(next(scores), 4),
+                    "finish": answer.finish,
+                    "prompt_id": group.prompt.id,
+                    "answer_id": answer.id,
+                }
+            )
             if len(rows) == at_most:
                 return rows
     return rows

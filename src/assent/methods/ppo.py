@@ -15,16 +15,23 @@ from torch import Tensor, nn
 
 from assent.advantages.gae import gae
 from assent.advantages.kl_penalty import AdaptiveKL, FixedKL, token_rewards
-from assent.advantages.normalise import RewardNormaliser, clip_rewards
+from assent.advantages.normalise import RewardNormaliser
 from assent.config.steps import PpoConfig
-from assent.core.errors import TrainingError
 from assent.core.records import Prompt
 from assent.core.seeds import derive, order
 from assent.engine import score, score_all
 from assent.engine.generate import LocalGenerator
 from assent.losses.ppo import policy_loss
 from assent.losses.value import value_loss
-from assent.methods.experience import Experience, minibatch, split, stack, weight_of
+from assent.methods.experience import (
+    Experience,
+    check_first,
+    minibatch,
+    shaped_scores,
+    split,
+    stack,
+    weight_of,
+)
 from assent.methods.figures import rollout_figures, rollout_samples, update_figures
 from assent.methods.rollout import Rollout, check_start, roll
 from assent.methods.sft import window
@@ -39,10 +46,19 @@ from assent.train.method import Batch, Objective
 class Ppo:
     """The wiring. `reference` is the frozen starting policy; `critic` a value model, None: shared trunk."""
 
-    def __init__(self, generator: LocalGenerator, reference: Any, reward: TotalReward, critic: Any | None,
-                 prompts: Sequence[Prompt], config: PpoConfig, seed: int) -> None:
+    def __init__(
+        self,
+        generator: LocalGenerator,
+        reference: Any,
+        reward: TotalReward,
+        critic: Any | None,
+        prompts: Sequence[Prompt],
+        config: PpoConfig,
+        seed: int,
+    ) -> None:
         self.config, self.seed, self.steps = config, seed, config.iterations
-        self.generator, self.policy, self.reference, self.reward = generator, generator.model, reference, reward
+        self.generator, self.policy = generator, generator.model
+        self.reference, self.reward = reference, reward
         self.prompts = list(prompts)
         self.critic = critic
         self.head = value_head(self.policy) if critic is None else None
@@ -64,10 +80,18 @@ class Ppo:
         config = self.config
         self.reward.at(step)
         chosen = window(len(self.prompts), config.prompts, step, self.seed)
-        rollout = roll(self.generator, self.reference, self.reward, [self.prompts[i] for i in chosen], config.answers,
-                       derive(self.seed, "rollout", step), f"{self.generator.source}:{step}", config.limits.token_budget)
+        rollout = roll(
+            self.generator,
+            self.reference,
+            self.reward,
+            [self.prompts[i] for i in chosen],
+            config.answers,
+            derive(self.seed, "rollout", step),
+            f"{self.generator.source}:{step}",
+            config.limits.token_budget,
+        )
         if step == 0:
-            check_start(rollout)
+            check_start(rollout, self.policy.dtype)
         experiences = self._experiences(rollout, step)
         learns = frozenset({"value"}) if step < config.value.warmup else None
         unchecked = step == 0
@@ -79,7 +103,7 @@ class Ppo:
                     continue
                 yield batch
                 if unchecked:
-                    _check_first(batch.result)
+                    check_first(batch.result)
                     unchecked = False
                 if config.early_stop_kl and batch.result["policy/approxkl_avg"] > config.early_stop_kl:
                     return
@@ -88,43 +112,42 @@ class Ppo:
         """Shape the rewards, spread the credit, and cut the tables into groups."""
         config, mask_NT = self.config, rollout.mask_NT
         value_NT = self._values(rollout)
-        score_N = self._shaped(rollout)
+        score_N = shaped_scores(rollout, config, self.normaliser)
         coef = self.kl.coef if config.kl.place == "reward" else 0.0
         reward_NT = token_rewards(score_N, rollout.logp_NT, rollout.ref_logp_NT, mask_NT, coef)
         credit = gae(reward_NT, value_NT, mask_NT, config.gamma, config.lam)
         advantage_NT = whiten(credit.advantage_NT, mask_NT) if config.whiten else credit.advantage_NT
-        tables = {"mask": mask_NT, "old_logp": rollout.logp_NT, "ref_logp": rollout.ref_logp_NT, "advantage": advantage_NT,
-                  "return": credit.return_NT, "value": value_NT, "importance": rollout.importance_NT}
+        tables = {
+            "mask": mask_NT,
+            "old_logp": rollout.logp_NT,
+            "ref_logp": rollout.ref_logp_NT,
+            "advantage": advantage_NT,
+            "return": credit.return_NT,
+            "value": value_NT,
+            "importance": rollout.importance_NT,
+        }
         self._note(rollout, reward_NT, explained_variance(value_NT, credit.return_NT, mask_NT), step)
         return split(rollout.tokens, tables)
 
     def _values(self, rollout: Rollout) -> Tensor:
+        budget = self.config.limits.token_budget
         if self.critic is not None:
-            scores = score_all(self.critic, rollout.tokens, self.config.limits.token_budget, read="value")
+            scores = score_all(self.critic, rollout.tokens, budget, read="value")
         else:
-            scores = score_all(self.policy, rollout.tokens, self.config.limits.token_budget, value_head=self.head)
+            scores = score_all(self.policy, rollout.tokens, budget, value_head=self.head)
         assert scores.value_NT is not None
         return scores.value_NT
-
-    def _shaped(self, rollout: Rollout) -> Tensor:
-        """Scale, clip, and penalise answers that never stop: all before the KL term."""
-        score_N = rollout.score_N
-        if self.config.reward_scale == "running":
-            self.normaliser.update(score_N[rollout.known_N])
-            score_N = self.normaliser.apply(score_N)
-        if self.config.reward_clip:
-            score_N = clip_rewards(score_N, self.config.reward_clip)
-        return score_N - self.config.no_eos_penalty * (~rollout.stopped_N).to(score_N.dtype)
 
     def loss(self, items: Sequence[Experience]) -> Objective:
         """Clipped policy loss, KL in the loss where asked, entropy bonus, value loss."""
         config, groups = self.config, [item.group for item in items]
         t = stack([item.table for item in items])
         mask_NT = t["mask"]
-        new = score(self.policy, groups, temperature=config.sampling.temperature, entropy=config.entropy_coef > 0, value_head=self.head)
+        temperature, entropy = config.sampling.temperature, config.entropy_coef > 0
+        new = score(self.policy, groups, temperature=temperature, entropy=entropy, value_head=self.head)
         assert new.logp_NT is not None
-        clipped = policy_loss(new.logp_NT, t["old_logp"], t["advantage"], mask_NT, config.clip_low, config.clip_high,
-                              config.dual_clip, t["importance"])
+        bounds = (config.clip_low, config.clip_high, config.dual_clip)
+        clipped = policy_loss(new.logp_NT, t["old_logp"], t["advantage"], mask_NT, *bounds, t["importance"])
         loss_NT = clipped.loss_NT
         if config.kl.place == "loss":
             estimate = kls.k2 if config.kl.estimator == "k2" else kls.k3
@@ -154,9 +177,12 @@ class Ppo:
 
     def _note(self, rollout: Rollout, reward_NT: Tensor, explained: Tensor, step: int) -> None:
         self.episodes += len(rollout.score_N)
-        self._figures = rollout_figures(rollout, reward_NT, self.kl.coef) | {
-            "episode": float(self.episodes), "value/explained_variance": float(explained),
-            **self.reward.figures()}
+        # What a reward function logs comes first: it must not replace a figure of ours, and steer the KL by it.
+        self._figures = (
+            self.reward.figures()
+            | rollout_figures(rollout, reward_NT, self.kl.coef)
+            | {"episode": float(self.episodes), "value/explained_variance": float(explained)}
+        )
         self._samples = rollout_samples(rollout)
         self.last_rollout = rollout
 
@@ -169,11 +195,3 @@ class Ppo:
         self.kl.load_state_dict(state["kl"])
         self.normaliser.load_state_dict(state["normaliser"])
         self.episodes = state["episodes"]
-
-
-def _check_first(result: dict[str, float]) -> None:
-    """Before the first update the new policy is the old one: ratio 1, KL 0, nothing clipped."""
-    if abs(result["val/ratio"] - 1) > 1e-4 or abs(result["policy/approxkl_avg"]) > 1e-6 or result["policy/clipfrac_avg"] > 0:
-        raise TrainingError(f"before the first update the ratio is {result['val/ratio']:.6f} and KL(old, new) "
-                            f"{result['policy/approxkl_avg']:.2g}, not 1 and 0",
-                            fix="two passes of one model disagree: dropout, dtype or padding; report it")

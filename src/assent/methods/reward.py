@@ -36,8 +36,17 @@ class RankedItem:
 class Reward:
     """Epochs over ranked groups."""
 
-    def __init__(self, model: Any, items: Sequence[RankedItem], optimiser: Optimiser, *, centre: float,
-                 batch: int, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        items: Sequence[RankedItem],
+        optimiser: Optimiser,
+        *,
+        centre: float,
+        batch: int,
+        steps: int,
+        seed: int,
+    ) -> None:
         self.modules: dict[str, nn.Module] = {"reward": model}
         self.optimisers = {"reward": optimiser}
         self.model, self.items, self.centre = model, list(items), centre
@@ -87,8 +96,12 @@ def _pairs(items: Sequence[RankedItem], like: Tensor) -> tuple[Tensor, Tensor, T
     rows: list[tuple[int, int, float, float]] = []
     first = 0
     for item in items:
-        rows += [(first + w, first + l, weight, margin) for w, l, weight, margin in item.pairs]  # noqa: E741
+        rows += [(first + w, first + l, weight, margin) for w, l, weight, margin in item.pairs]
         first += len(item.group.answers)
-    w, l, weight, margin = zip(*rows, strict=True)  # noqa: E741
-    return (torch.tensor(w, device=like.device), torch.tensor(l, device=like.device),
-            torch.tensor(weight, device=like.device, dtype=like.dtype), torch.tensor(margin, device=like.device, dtype=like.dtype))
+    w, l, weight, margin = zip(*rows, strict=True)
+    return (
+        torch.tensor(w, device=like.device),
+        torch.tensor(l, device=like.device),
+        torch.tensor(weight, device=like.device, dtype=like.dtype),
+        torch.tensor(margin, device=like.device, dtype=like.dtype),
+    )

@@ -29,6 +29,8 @@ REFUSE = 0.1
 bf16 stay an order of magnitude below it, a temperature that one of them forgot does not."""
 START = 1e-4
 """Largest difference, in nats on any token, between the policy before its first update and the reference."""
+START_SAMPLER = 1e-2
+"""The same between sampler and trainer, in fp32 or wider: a hundred times their rounding."""
 
 
 @dataclass
@@ -59,8 +61,16 @@ class Rollout:
         return self.sampled.tokens
 
 
-def roll(generator: LocalGenerator, reference: Any, reward: Scorer, prompts: Sequence[Prompt], n: int, seed: int,
-         source: str, token_budget: int) -> Rollout:
+def roll(
+    generator: LocalGenerator,
+    reference: Any,
+    reward: Scorer,
+    prompts: Sequence[Prompt],
+    n: int,
+    seed: int,
+    source: str,
+    token_budget: int,
+) -> Rollout:
     """Sample `n` answers per prompt and score them under policy, reference and reward."""
     sampled = generator.draw(prompts, n, seed, source)
     temperature = generator.sampling.temperature
@@ -69,17 +79,34 @@ def roll(generator: LocalGenerator, reference: Any, reward: Scorer, prompts: Seq
     assert policy.logp_NT is not None and ref.logp_NT is not None and policy.entropy_NT is not None
     importance_NT, figures = agreement(policy.logp_NT, policy.mask_NT, sampled)
     score_N, known_N = _scores(reward, sampled.groups, policy.logp_NT)
-    return Rollout(sampled, policy.mask_NT & known_N[:, None], policy.logp_NT, ref.logp_NT, policy.entropy_NT,
-                   importance_NT, score_N, known_N, _stopped(sampled.groups, score_N), figures)
+    return Rollout(
+        sampled,
+        policy.mask_NT & known_N[:, None],
+        policy.logp_NT,
+        ref.logp_NT,
+        policy.entropy_NT,
+        importance_NT,
+        score_N,
+        known_N,
+        _stopped(sampled.groups, score_N),
+        figures,
+    )
 
 
-def check_start(rollout: Rollout) -> None:
+def check_start(rollout: Rollout, dtype: torch.dtype) -> None:
     """Before the first update the policy is its reference (KL 0), and the sampler draws from it: said or refused."""
     gap = float((rollout.logp_NT - rollout.ref_logp_NT).masked_fill(~rollout.mask_NT, 0.0).abs().max())
     if not gap < START:
-        raise TrainingError(f"before the first update policy and reference differ by {gap:.2g} nats on a token, so KL is not 0",
-                            fix="both must be the same weights, dtype and temperature, with dropout off")
+        raise TrainingError(
+            f"before the first update policy and reference differ by {gap:.2g} nats on a token, so KL is not 0",
+            fix="both must be the same weights, dtype and temperature, with dropout off",
+        )
     largest = rollout.figures["sampling/sampling_logp_difference/max"]
+    if not largest < START_SAMPLER and dtype in (torch.float32, torch.float64):
+        raise TrainingError(
+            f"before the first update sampler and trainer differ by up to {largest:.2g} nats on a token",
+            fix="they read positions, padding or the temperature differently; report it",
+        )
     log.print(f"  KL to the reference is 0; sampler and trainer agree within {largest:.1g} nats a token", style="dim")
 
 
@@ -93,8 +120,10 @@ def agreement(logp_NT: Tensor, mask_NT: Tensor, sampled: Sampled) -> tuple[Tenso
     largest = float(gap_NT.abs().max())
     mean = float(gap_NT.abs().sum() / mask_NT.sum())
     if not mean < REFUSE:
-        raise TrainingError(f"sampler and trainer give log-probs that differ by {mean:.2g} nats a token on average",
-                            fix="they are not the same model, dtype, attention or temperature; nothing can be learned from this")
+        raise TrainingError(
+            f"sampler and trainer give log-probs that differ by {mean:.2g} nats a token on average",
+            fix="they are not the same model, dtype, attention or temperature; nothing can be learned from this",
+        )
     equal = largest <= (AGREE_FLOAT64 if logp_NT.dtype is torch.float64 else AGREE)
     weight_NT = torch.ones_like(logp_NT) if equal else truncated_weight(logp_NT, sampler_NT, mask_NT)
     return weight_NT, {

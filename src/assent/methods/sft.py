@@ -36,8 +36,16 @@ class Row:
 class Sft:
     """Passes over demonstrations, shuffled by f(seed, pass); with seed None, in the order given."""
 
-    def __init__(self, policy: Any, groups: Sequence[TokenGroup], optimiser: Optimiser, *, batch: int, steps: int,
-                 seed: int | None) -> None:
+    def __init__(
+        self,
+        policy: Any,
+        groups: Sequence[TokenGroup],
+        optimiser: Optimiser,
+        *,
+        batch: int,
+        steps: int,
+        seed: int | None,
+    ) -> None:
         self.modules: dict[str, nn.Module] = {"policy": policy}
         self.optimisers = {"policy": optimiser}
         self.steps, self.seed, self.batch = steps, seed, batch

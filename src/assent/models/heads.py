@@ -28,7 +28,8 @@ def reward_model_from(policy: Any, tokenizer: Any, seed: int) -> Any:
     config.id2label, config.label2id = {0: "REWARD"}, {"REWARD": 0}
     config.pad_token_id = padding_id(tokenizer)
     config.tie_word_embeddings = False
-    model = AutoModelForSequenceClassification.from_config(config).to(next(policy.parameters()).dtype)
+    weight = next(policy.parameters())
+    model = AutoModelForSequenceClassification.from_config(config).to(weight.device, weight.dtype)
     model.base_model.load_state_dict(policy.base_model.state_dict())
     hidden = head(model).in_features
     with torch.no_grad():
@@ -43,8 +44,10 @@ def padding_id(tokenizer: Any) -> int:
     for token in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id):
         if token is not None and token != tokenizer.eos_token_id:
             return int(token)
-    raise ModelError("its tokenizer has no pad token that differs from EOS, which a reward model needs",
-                     fix="add a pad token: tokenizer.add_special_tokens({'pad_token': '<pad>'})")
+    raise ModelError(
+        "its tokenizer has no pad token that differs from EOS, which a reward model needs",
+        fix="add a pad token: tokenizer.add_special_tokens({'pad_token': '<pad>'})",
+    )
 
 
 def head(model: Any) -> nn.Linear:
@@ -75,7 +78,9 @@ def value_model_from(reward_model: Any) -> Any:
 def value_head(policy: Any) -> nn.Linear:
     """A value head for the policy's own trunk, zero at the start so that it disturbs nothing."""
     weight = next(policy.parameters())
-    layer = nn.Linear(policy.config.get_text_config().hidden_size, 1, bias=True, dtype=weight.dtype, device=weight.device)
+    layer = nn.Linear(
+        policy.config.get_text_config().hidden_size, 1, bias=True, dtype=weight.dtype, device=weight.device
+    )
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

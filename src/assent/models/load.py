@@ -38,8 +38,9 @@ def load_tokenizer(name: str | Path) -> Any:
     except Exception as error:
         raise _unavailable(name, error) from None
     if tokenizer.eos_token_id is None:
-        raise ModelError("its tokenizer has no end-of-sequence token", where=str(name),
-                         fix="set eos_token in tokenizer_config.json")
+        raise ModelError(
+            "its tokenizer has no end-of-sequence token", where=str(name), fix="set eos_token in tokenizer_config.json"
+        )
     return tokenizer
 
 
@@ -73,10 +74,15 @@ def disable_dropout(model: nn.Module) -> None:
             module.attention_dropout = 0.0
 
 
+def device() -> torch.device:
+    """Where models run: the first CUDA device, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _prepare(model: Any) -> Any:
     disable_dropout(model)
     model.config.use_cache = False
-    return model.eval()
+    return model.to(device()).eval()
 
 
 def _load(kind: Any, name: str | Path, dtype: torch.dtype) -> Any:
@@ -87,8 +93,12 @@ def _load(kind: Any, name: str | Path, dtype: torch.dtype) -> Any:
         raise _unavailable(name, error) from None
     if missing := sorted(found["missing_keys"]):
         # transformers would make them up at random: a reward model's trunk taken for a policy, or the reverse.
-        raise ModelError(f"its weights lack {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, "
-                         f"so it is no {type(model).__name__}", where=str(name), fix="give the folder of a model of that kind")
+        raise ModelError(
+            f"its weights lack {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, "
+            f"so it is no {type(model).__name__}",
+            where=str(name),
+            fix="give the folder of a model of that kind",
+        )
     return model
 
 
@@ -96,13 +106,18 @@ def _check_source(name: str | Path, what: str) -> None:
     """Refuse early what would otherwise be a long traceback: a file, an empty folder, pickled weights."""
     path = Path(name)
     if path.is_file():
-        raise ModelError("is a file, but a model is a folder", where=str(name), fix="give the folder that holds config.json")
+        raise ModelError(
+            "is a file, but a model is a folder", where=str(name), fix="give the folder that holds config.json"
+        )
     if path.is_dir():
         if not (path / "config.json").exists():
             raise ModelError("holds no config.json, so it is no model folder", where=str(name))
         if what == "model" and not list(path.glob("*.safetensors")):
-            raise ModelError("holds no *.safetensors weights; pickled weights are never loaded", where=str(name),
-                             fix="convert it once: AutoModel.from_pretrained(...).save_pretrained(FOLDER)")
+            raise ModelError(
+                "holds no *.safetensors weights; pickled weights are never loaded",
+                where=str(name),
+                fix="convert it once: AutoModel.from_pretrained(...).save_pretrained(FOLDER)",
+            )
         try:
             json.loads((path / "config.json").read_text(encoding="utf-8"))
         except ValueError as error:
@@ -115,8 +130,11 @@ def _unavailable(name: str | Path, error: Exception) -> ModelError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if Path(name).exists():
         return ModelError(f"cannot be loaded: {reason}", where=str(name))
-    return ModelError(f"is no local folder, and the hub did not give it: {reason}", where=str(name),
-                      fix="check the id and the network, or download it and give the folder")
+    return ModelError(
+        f"is no local folder, and the hub did not give it: {reason}",
+        where=str(name),
+        fix="check the id and the network, or download it and give the folder",
+    )
 
 
 def architecture(name: str | Path) -> str:

@@ -14,9 +14,7 @@ from assent.ops.kl import log_ratio
 from assent.ops.masked import masked_sum
 
 
-def truncated_weight(
-    trainer_logp_NT: Tensor, sampler_logp_NT: Tensor, mask_NT: Tensor, cap: float = 2.0
-) -> Tensor:
+def truncated_weight(trainer_logp_NT: Tensor, sampler_logp_NT: Tensor, mask_NT: Tensor, cap: float = 2.0) -> Tensor:
     """weight_NT = min(exp(trainer - sampler), cap), without gradient; exactly 1 outside the mask."""
     if cap < 1:
         raise ValueError(f"cap must be at least 1 (1 is an exact match), got {cap}")

@@ -187,8 +187,7 @@ def _edge(points: list[Place], wide: bool) -> str:
         else:
             bend = (path[i - 1][0] + main) / 2
             commands.append(
-                f"C{_point(bend, path[i - 1][1], wide)} {_point(bend, cross, wide)} "
-                f"{_point(main, cross, wide)}"
+                f"C{_point(bend, path[i - 1][1], wide)} {_point(bend, cross, wide)} {_point(main, cross, wide)}"
             )
     turn = "wide" if wide else "tall"
     return f'<path d="{"".join(commands)}" class="edge" marker-end="url(#arrow-{turn})"/>'

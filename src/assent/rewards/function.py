@@ -3,8 +3,8 @@
     f(prompts, completions, completion_ids, **columns) -> list[float | None]
 
 `columns` are the prompts' tags, one list each, plus `trainer_state`, `log_extra` and `log_metric` for
-functions that accept them; a tag under one of these names does not reach the function. Conversational prompts and completions arrive as message lists, plain ones
-as strings. None marks an answer that cannot be scored: it is missing, not zero.
+functions that accept them; a tag under one of these names does not reach the function. Conversational
+prompts and completions arrive as message lists, plain ones as strings. None marks an answer that cannot be scored: it is missing, not zero.
 """
 
 from __future__ import annotations
@@ -73,8 +73,11 @@ class FunctionReward:
         thread.start()
         thread.join(self._timeout)
         if thread.is_alive():
-            raise RewardError(f"gave no result within {self._timeout:g} s", where=f"reward {self.name}",
-                              fix="make it faster, or raise its `timeout`")
+            raise RewardError(
+                f"gave no result within {self._timeout:g} s",
+                where=f"reward {self.name}",
+                fix="make it faster, or raise its `timeout`",
+            )
         if (error := box.get("error")) is not None:
             trace = inspect.getinnerframes(error.__traceback__)[-1] if error.__traceback__ else None
             at = f" ({Path(trace.filename).name}:{trace.lineno})" if trace else ""
@@ -95,7 +98,9 @@ class FunctionReward:
             except (TypeError, ValueError):
                 raise RewardError(f"value {i} is {value!r}, not a number", where=where) from None
             if number is not None and not math.isfinite(number):
-                raise RewardError(f"value {i} is {number}", where=where, fix="return None for an answer that cannot be scored")
+                raise RewardError(
+                    f"value {i} is {number}", where=where, fix="return None for an answer that cannot be scored"
+                )
             checked.append(number)
         return checked
 
@@ -112,7 +117,9 @@ def load_function(path: str) -> Callable[..., Any]:
     try:
         function = getattr(importlib.import_module(module_name), name)
     except ImportError as error:
-        raise RewardError(f"cannot be imported ({error})", where=where, fix="run from the folder its module lies in") from None
+        raise RewardError(
+            f"cannot be imported ({error})", where=where, fix="run from the folder its module lies in"
+        ) from None
     except AttributeError:
         raise RewardError(f"module `{module_name}` has no `{name}`", where=where) from None
     except (Exception, SystemExit) as error:

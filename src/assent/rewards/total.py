@@ -23,7 +23,9 @@ class TotalReward:
 
     def figures(self) -> dict[str, float]:
         """Mean of each component over the last batch, and what functions logged themselves."""
-        means = {f"rewards/{name}/mean": sum(values) / len(values) for name, values in self.components.items() if values}
+        means = {
+            f"rewards/{name}/mean": sum(values) / len(values) for name, values in self.components.items() if values
+        }
         for _, scorer, _ in self.parts:
             means |= getattr(scorer, "metrics", {})
         return means
@@ -32,8 +34,10 @@ class TotalReward:
         """The total per answer; `components` then holds each part's known values."""
         tables = [(name, weight, scorer.score(groups)) for name, scorer, weight in self.parts]
         self.components = {name: [v for row in table for v in row if v is not None] for name, _, table in tables}
-        return [[_sum([(w, table[g][a]) for _, w, table in tables]) for a in range(len(group.answers))]
-                for g, group in enumerate(groups)]
+        return [
+            [_sum([(w, table[g][a]) for _, w, table in tables]) for a in range(len(group.answers))]
+            for g, group in enumerate(groups)
+        ]
 
 
 def _sum(terms: Sequence[tuple[float, float | None]]) -> float | None:

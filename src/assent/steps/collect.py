@@ -18,7 +18,9 @@ GROUPS, JUDGMENTS, RATERS, SPLIT = "groups.jsonl", "judgments.jsonl", "raters.js
 
 def step(context: Context, config: CollectConfig) -> dict[str, Any]:
     """Write groups, judgments, raters, and which prompts are held out."""
-    groups, judgments, raters, held_out = _from_lab(context, config) if config.source == "lab" else _from_file(context, config)
+    groups, judgments, raters, held_out = (
+        _from_lab(context, config) if config.source == "lab" else _from_file(context, config)
+    )
     guideline = file_hash(Path(config.guideline).expanduser())[:12] if config.guideline else None
     if guideline:
         judgments = [j if j.guideline else j.model_copy(update={"guideline": guideline}) for j in judgments]
@@ -43,14 +45,21 @@ def _from_lab(context: Context, config: CollectConfig) -> Collected:
     try:
         dials = Dials.model_validate(config.raters.dials)
     except ValueError as error:
-        raise ConfigError(" ".join(str(error).split()), where=f"{context.name}.raters.dials", fix="docs/lab.md names the dials") from None
+        raise ConfigError(
+            " ".join(str(error).split()), where=f"{context.name}.raters.dials", fix="docs/lab.md names the dials"
+        ) from None
     train = prompts(context, "lab", held_out=False, n=config.prompts)
     measured = prompts(context, "lab", held_out=True, n=config.held_out_prompts)
-    generator = LocalGenerator(load_policy(policy), load_tokenizer(policy), policy.parent.name, config.sampling, config.token_budget)
+    generator = LocalGenerator(
+        load_policy(policy), load_tokenizer(policy), policy.parent.name, config.sampling, config.token_budget
+    )
     groups = generator.generate([*train, *measured], config.answers, context.seed_for("answers"))
     raters = pool(config.raters.count, dials, context.seed_for("raters"))
-    judgments = [raters[(i + shift) % len(raters)].rank(group, context.seed_for("rank"))
-                 for i, group in enumerate(groups) for shift in range(config.raters.per_group)]
+    judgments = [
+        raters[(i + shift) % len(raters)].rank(group, context.seed_for("rank"))
+        for i, group in enumerate(groups)
+        for shift in range(config.raters.per_group)
+    ]
     return groups, judgments, [r.rater for r in raters], {p.id for p in measured}
 
 
@@ -63,7 +72,9 @@ def _from_file(context: Context, config: CollectConfig) -> Collected:
     return found.groups, found.judgments, found.raters, held_out
 
 
-def _headline(groups: list[Group], judgments: list[Judgment], raters: list[Rater], held_out: int, seed: int) -> dict[str, Any]:
+def _headline(
+    groups: list[Group], judgments: list[Judgment], raters: list[Rater], held_out: int, seed: int
+) -> dict[str, Any]:
     from assent.stats.agreement import nominal_alpha, raw_agreement, votes
 
     cast = votes(judgments, {g.id: g for g in groups})

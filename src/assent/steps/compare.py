@@ -25,18 +25,33 @@ def step(context: Context, config: CompareConfig) -> dict[str, Any]:
     """Win rate of `a` over `b` with its interval by subject; ties count half."""
     judge_name, judge, _ = judging(context, config)
     if judge is None:
-        raise ConfigError("has no judge", where=context.name, fix="give `from: {judge: STEP}` with a reward model, or `data: lab` for gold")
+        raise ConfigError(
+            "has no judge",
+            where=context.name,
+            fix="give `from: {judge: STEP}` with a reward model, or `data: lab` for gold",
+        )
     subjects = sampled(context, config, judge, ["a", "b"])
     found = _wins(subjects["a"], subjects["b"], context.seed_for("bootstrap"))
-    result = {"judge": judge_name, "a": context.inputs["a"][0].name, "b": context.inputs["b"][0].name,
-              "win_rate": asdict(found) if found else None}
+    result = {
+        "judge": judge_name,
+        "a": context.inputs["a"][0].name,
+        "b": context.inputs["b"][0].name,
+        "win_rate": asdict(found) if found else None,
+    }
     write_json(context.data / "compare.json", result)
     if found is None:
         return {"judge": judge_name, "win_rate": None, "note": "not enough data"}
-    return {"judge": judge_name, "win_rate": round(found.estimate, 4), "interval": [round(found.low, 4), round(found.high, 4)], "n": found.n}
+    return {
+        "judge": judge_name,
+        "win_rate": round(found.estimate, 4),
+        "interval": [round(found.low, 4), round(found.high, 4)],
+        "n": found.n,
+    }
 
 
-def head_to_head(a: LocalGenerator, b: LocalGenerator, source: str, judge: str | None, n: int, seed: int) -> tuple[str, Interval | None, int]:
+def head_to_head(
+    a: LocalGenerator, b: LocalGenerator, source: str, judge: str | None, n: int, seed: int
+) -> tuple[str, Interval | None, int]:
     """Name of the judge, win rate of `a` over `b`, number of prompts; `source` is `lab` or a dataset."""
     if source == LAB:
         from assent.lab.prompts import mix
@@ -55,7 +70,11 @@ def head_to_head(a: LocalGenerator, b: LocalGenerator, source: str, judge: str |
 
         name, scorer = "gold", Gold()
     else:
-        raise ConfigError("no judge: gold knows only the lab's prompts", where="--judge", fix="give a reward model, or leave --prompts out")
+        raise ConfigError(
+            "no judge: gold knows only the lab's prompts",
+            where="--judge",
+            fix="give a reward model, or leave --prompts out",
+        )
     found = _wins(examine(a, scorer, asked, n, seed), examine(b, scorer, asked, n, seed), seed)
     return name, found, len(asked)
 

@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from assent.core.console import log
 from assent.models.load import save
 from assent.steps.context import Context
 
 
-def plan(context: Context, **numbers: Any) -> None:
-    """Print the derived numbers of a step before it trains."""
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name.replace('_', ' ')} {value}"
-                      for name, value in numbers.items())
-    log.print(f"  {context.name}: {shown}", style="dim")
+def plan(context: Context, trained: Sequence[Any], frozen: Sequence[Any] = (), **numbers: Any) -> None:
+    """Print the derived numbers of a step before it trains, and what memory its models take.
+
+    A trained parameter takes 16 bytes in fp32 (weight, gradient, two moments of Adam), a frozen one 4;
+    activations come on top and are bounded by `limits.token_budget`.
+    """
+    shown = [f"{name.replace('_', ' ')} {value:,}" for name, value in numbers.items()]
+    needed = sum(16 * _size(m) for m in trained) + sum(4 * _size(m) for m in frozen)
+    shown.append(f"models in memory {needed / 2**20:,.1f} MiB")
+    log.print(f"  {context.name}: {', '.join(shown)}", style="dim")
+    if (there := _memory()) and needed > 0.9 * there:
+        log.print(
+            f"  {context.name}: the models alone need {needed / 2**30:.1f} GiB of {there / 2**30:.1f} GiB; "
+            "take a smaller model, or expect to run out of memory",
+            style="yellow",
+        )
+
+
+def _size(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _memory() -> int | None:
+    """Bytes of memory where the models run: of the GPU, else of the machine; None where it does not tell."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def export(context: Context, model: Any, tokenizer: Any, base: str | None) -> None:

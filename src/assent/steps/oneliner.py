@@ -90,9 +90,7 @@ def write(out: Path, model: str, pairs: str, method: str, template: str) -> Path
 def _model(name: str) -> str:
     path = Path(name).expanduser()
     if path.is_file():
-        raise ModelError(
-            "is a file, but a model is a folder", where=name, fix="give the folder that holds config.json"
-        )
+        raise ModelError("is a file, but a model is a folder", where=name, fix="give the folder that holds config.json")
     if path.is_dir():
         weights = path / "weights"  # a step of a run, like runs/demo/sft
         return str((weights if weights.is_dir() else path).resolve())

@@ -11,8 +11,20 @@ from assent.artifacts.manifest import Manifest
 from assent.artifacts.store import Store
 from assent.core.jsonl import read_records
 from assent.core.records import Group
-from assent.report.data import (Example, LineageNode, ModelTable, Number, Panel, PipelineNode, ReportData, RewardModelBlock,
-                                Series, ShownAnswer, Status, Verdict)
+from assent.report.data import (
+    Example,
+    LineageNode,
+    ModelTable,
+    Number,
+    Panel,
+    PipelineNode,
+    ReportData,
+    RewardModelBlock,
+    Series,
+    ShownAnswer,
+    Status,
+    Verdict,
+)
 from assent.stats.calibration import Bin
 
 CURVES = (
@@ -28,19 +40,33 @@ CURVES = (
 EXAMPLES_PER_KIND = 2
 
 
-def report(store: Store, manifests: list[Manifest], table: ModelTable | None, audit: dict[str, Any] | None) -> ReportData:
+def report(
+    store: Store, manifests: list[Manifest], table: ModelTable | None, audit: dict[str, Any] | None
+) -> ReportData:
     """Everything the report shows, from what the run's steps left on disk."""
     seconds = sum(m.seconds for m in manifests)
     newest = manifests[-1]
     return ReportData(
         title=f"Run {store.root.name}",
         subtitle="What people's preferences made of the model, and what it really learned",
-        facts={"steps": str(len(manifests)), "seconds": f"{seconds:.0f}", "seed": str(newest.seed),
-               "code": str(newest.environment.get("revision") or newest.environment.get("assent"))},
+        facts={
+            "steps": str(len(manifests)),
+            "seconds": f"{seconds:.0f}",
+            "seed": str(newest.seed),
+            "code": str(newest.environment.get("revision") or newest.environment.get("assent")),
+        },
         verdicts=tuple(_verdicts(table, audit, manifests)),
         table=table,
-        pipeline=tuple(PipelineNode(name=m.step, kind=m.kind, seconds=m.seconds, headline=_headline(m),
-                                    parents=tuple(dict.fromkeys(p.step for group in m.parents.values() for p in group))) for m in manifests),
+        pipeline=tuple(
+            PipelineNode(
+                name=m.step,
+                kind=m.kind,
+                seconds=m.seconds,
+                headline=_headline(m),
+                parents=tuple(dict.fromkeys(p.step for group in m.parents.values() for p in group)),
+            )
+            for m in manifests
+        ),
         curves=tuple(_curves(store, manifests)),
         examples=tuple(_examples(store, audit)) if audit else (),
         reward_model=_reward_model(store, manifests),
@@ -56,11 +82,18 @@ def _verdicts(table: ModelTable | None, audit: dict[str, Any] | None, manifests:
     if reward and reward.get("floor_difference_interval"):
         low, high = reward["floor_difference_interval"]
         beats = low > 0
-        verdicts.append(Verdict(status="good" if beats else "bad" if high < 0 else "unclear", text=(
-            "The reward model predicts people better than an answer's looks do." if beats
-            else "The reward model does not predict people better than an answer's looks do."),
-            evidence=f"accuracy {reward['accuracy']:.3f} against {reward['accuracy_floor']:.3f} on {reward['n']} held-out pairs; "
-                     f"difference [{low:.3f}, {high:.3f}]"))
+        verdicts.append(
+            Verdict(
+                status="good" if beats else "bad" if high < 0 else "unclear",
+                text=(
+                    "The reward model predicts people better than an answer's looks do."
+                    if beats
+                    else "The reward model does not predict people better than an answer's looks do."
+                ),
+                evidence=f"accuracy {reward['accuracy']:.3f} against {reward['accuracy_floor']:.3f} "
+                f"on {reward['n']} held-out pairs; difference [{low:.3f}, {high:.3f}]",
+            )
+        )
     if not table or not audit:
         return verdicts
     reference = audit["models"][audit["reference"]]
@@ -69,8 +102,14 @@ def _verdicts(table: ModelTable | None, audit: dict[str, Any] | None, manifests:
             continue
         status: Status = "good" if win["low"] > 0.5 else "bad" if win["high"] < 0.5 else "unclear"
         word = {"good": "beats", "bad": "loses to", "unclear": "is not told apart from"}[status]
-        verdicts.append(Verdict(status=status, text=f"{model} {word} {audit['reference']}.",
-                                evidence=f"win rate {win['estimate']:.3f} [{win['low']:.3f}, {win['high']:.3f}] by {audit['judge']}, n {win['n']} subjects"))
+        verdicts.append(
+            Verdict(
+                status=status,
+                text=f"{model} {word} {audit['reference']}.",
+                evidence=f"win rate {win['estimate']:.3f} [{win['low']:.3f}, {win['high']:.3f}] "
+                f"by {audit['judge']}, n {win['n']} subjects",
+            )
+        )
         if status == "good":
             verdicts += _costs(model, figures, audit["reference"], reference)
     return verdicts
@@ -92,13 +131,25 @@ def _costs(model: str, figures: dict[str, Any], name: str, reference: dict[str, 
     for key, (bad, words) in COSTS.items():
         new, old = figures.get(key), reference.get(key)
         if new and old and (new["low"] > old["high"] if bad == "high" else new["high"] < old["low"]):
-            found.append(Verdict(status="bad", text=f"{model} {words} than {name}.",
-                                 evidence=f"{old['estimate']:.3f} -> {new['estimate']:.3f} [{new['low']:.3f}, {new['high']:.3f}], n {new['n']}"))
+            found.append(
+                Verdict(
+                    status="bad",
+                    text=f"{model} {words} than {name}.",
+                    evidence=f"{old['estimate']:.3f} -> {new['estimate']:.3f} "
+                    f"[{new['low']:.3f}, {new['high']:.3f}], n {new['n']}",
+                )
+            )
     return found
 
 
 def _headline(manifest: Manifest) -> str:
-    names = {"pretrain": "parameters", "sft": "demonstrations", "collect": "judgments", "reward": "accuracy", "ppo": "kl"}
+    names = {
+        "pretrain": "parameters",
+        "sft": "demonstrations",
+        "collect": "judgments",
+        "reward": "accuracy",
+        "ppo": "kl",
+    }
     value = manifest.headline.get(names.get(manifest.kind, ""))
     if not isinstance(value, int | float):
         return ""
@@ -130,8 +181,13 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _examples(store: Store, audit: dict[str, Any]) -> list[Example]:
     """A few prompts of each kind with every model's first answer, in the order of the prompts."""
     data = store.folder(audit["step"]) / "data"
-    models = {name: (read_records(data / f"answers-{name}.jsonl", Group), json.loads((data / f"worth-{name}.json").read_text()))
-              for name in audit["models"]}
+    models = {
+        name: (
+            read_records(data / f"answers-{name}.jsonl", Group),
+            json.loads((data / f"worth-{name}.json").read_text()),
+        )
+        for name in audit["models"]
+    }
     some = next(iter(models.values()))[0]
     taken: dict[str, int] = {}
     examples = []
@@ -143,8 +199,16 @@ def _examples(store: Store, audit: dict[str, Any]) -> list[Example]:
         answers = []
         for name, (groups, worth) in models.items():
             answer = groups[i].answers[0]
-            answers.append(ShownAnswer(model=name, text=answer.text, gold=worth[i * len(groups[i].answers)], cut=answer.finish == "length"))
-        text = group.prompt.text if len(group.prompt.messages) == 1 else "\n\n".join(f"{m.role}: {m.content}" for m in group.prompt.messages)
+            answers.append(
+                ShownAnswer(
+                    model=name, text=answer.text, gold=worth[i * len(groups[i].answers)], cut=answer.finish == "length"
+                )
+            )
+        text = (
+            group.prompt.text
+            if len(group.prompt.messages) == 1
+            else "\n\n".join(f"{m.role}: {m.content}" for m in group.prompt.messages)
+        )
         examples.append(Example(prompt=text, kind=kind.replace("_", " "), answers=tuple(answers)))
     return sorted(examples, key=lambda e: e.kind)
 
@@ -159,34 +223,56 @@ def _reward_model(store: Store, manifests: list[Manifest]) -> RewardModelBlock |
     return RewardModelBlock(
         accuracy=Number(value=report["accuracy"], low=low, high=high, n=report["n_subjects"]),
         floor=Number(value=report["accuracy_floor"], n=report["n_subjects"]),
-        difference=Number(value=report["accuracy"] - report["accuracy_floor"], low=d_low, high=d_high, n=report["n_subjects"]),
-        pairs=report["n"], bins=tuple(Bin(*b) for b in report["calibration"]), ece=report["ece"],
-        perfect_ece=report["perfect_ece"], brier=report["brier"],
-        temperature=report["best_temperature"], floor_weights=report["floor_weights"])
+        difference=Number(
+            value=report["accuracy"] - report["accuracy_floor"], low=d_low, high=d_high, n=report["n_subjects"]
+        ),
+        pairs=report["n"],
+        bins=tuple(Bin(*b) for b in report["calibration"]),
+        ece=report["ece"],
+        perfect_ece=report["perfect_ece"],
+        brier=report["brier"],
+        temperature=report["best_temperature"],
+        floor_weights=report["floor_weights"],
+    )
 
 
 def leaves(manifests: list[Manifest]) -> list[Manifest]:
     """Models nothing else was trained from: where a lineage is read from."""
-    read = {p.step for m in manifests if m.kind not in ("audit", "compare") for group in m.parents.values() for p in group}
+    read = {
+        p.step for m in manifests if m.kind not in ("audit", "compare") for group in m.parents.values() for p in group
+    }
     models = [m for m in manifests if m.kind not in ("audit", "compare")]
     return [m for m in models if m.step not in read] or models[-1:]
 
 
 def _lineage(node: Node) -> LineageNode:
-    facts = {k.replace("_", " "): ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in node.headline.items()
-             if isinstance(v, str | int | float | list) and v is not None and "interval" not in k}
+    facts = {
+        k.replace("_", " "): ", ".join(map(str, v)) if isinstance(v, list) else str(v)
+        for k, v in node.headline.items()
+        if isinstance(v, str | int | float | list) and v is not None and "interval" not in k
+    }
     if node.remade:
         facts["made again since"] = "not what the step above was made from"
     facts |= {f"source {name}": digest[:12] for name, digest in node.sources.items()}
     parents = {parent.step: parent for group in node.parents.values() for parent in group}
-    return LineageNode(name=node.step, kind=node.kind, hash=node.content, facts=facts, parents=tuple(_lineage(p) for p in parents.values()))
+    return LineageNode(
+        name=node.step,
+        kind=node.kind,
+        hash=node.content,
+        facts=facts,
+        parents=tuple(_lineage(p) for p in parents.values()),
+    )
 
 
 def _notes(audit: dict[str, Any] | None) -> tuple[str, ...]:
     notes = ["Intervals are 95 % bootstrap intervals over subjects (or prompts where none is named)."]
     if audit and audit["judge"] == "gold":
-        notes += ["The embedded world is tiny and its truth is known; nothing here is a claim about large models.",
-                  "Held-out subjects appear in the pretraining text, and in nothing that SFT, raters or PPO saw."]
+        notes += [
+            "The embedded world is tiny and its truth is known; nothing here is a claim about large models.",
+            "Held-out subjects appear in the pretraining text, and in nothing that SFT, raters or PPO saw.",
+        ]
     elif audit:
-        notes.append("The judge is a reward model that training also used: a win by it is no proof that people would agree.")
+        notes.append(
+            "The judge is a reward model that training also used: a win by it is no proof that people would agree."
+        )
     return tuple(notes)

@@ -21,6 +21,7 @@ from assent.core.console import log
 from assent.core.errors import ArtifactError, ConfigError, DataError
 from assent.core.hashing import content_id, file_hash, tree_hash
 from assent.formats.load import HUB_ID, KINDS
+from assent.models.load import device
 from assent.rewards.function import load_function, source_file
 from assent.steps.context import Context
 from assent.train import checkpoint
@@ -86,19 +87,41 @@ def _run_step(recipe: Recipe, store: Store, name: str, threads: int) -> bool:
     settings = {k: v for k, v in resolved.items() if k != "from"} | {"held_out": recipe.held_out, "world": recipe.seed}
     sources = _sources(config)
     key = manifests.reuse_key(config.kind, settings, parents, sources, seed)
-    if not store.begin(name, key, {"config": resolved, "seed": seed, "held_out": recipe.held_out, "world": recipe.seed}):
+    if not store.begin(
+        name, key, {"config": resolved, "seed": seed, "held_out": recipe.held_out, "world": recipe.seed}
+    ):
         store.verify(name)
         return False
     began = time.perf_counter()
-    context = Context(name, config, seed, store.folder(name), {k: [store.folder(p.step) for p in group] for k, group in parents.items()},
-                      recipe.held_out, recipe.seed)
+    context = Context(
+        name,
+        config,
+        seed,
+        store.folder(name),
+        {k: [store.folder(p.step) for p in group] for k, group in parents.items()},
+        recipe.held_out,
+        recipe.seed,
+    )
     work: Callable[[Context, Any], dict[str, Any]] = importlib.import_module(STEPS[config.kind]).step
     headline = work(context, config)
     content, files = store.content(name)
-    environment = manifests.environment() | {"threads": threads, "device": "cpu", "dtype": "float32"}
-    manifests.write(store.folder(name), Manifest(
-        step=name, kind=config.kind, key=key, content=content, parents=parents, sources=sources, seed=seed,
-        seconds=round(time.perf_counter() - began, 3), headline=headline, files=files, environment=environment))
+    environment = manifests.environment() | {"threads": threads, "device": str(device()), "dtype": "float32"}
+    manifests.write(
+        store.folder(name),
+        Manifest(
+            step=name,
+            kind=config.kind,
+            key=key,
+            content=content,
+            parents=parents,
+            sources=sources,
+            seed=seed,
+            seconds=round(time.perf_counter() - began, 3),
+            headline=headline,
+            files=files,
+            environment=environment,
+        ),
+    )
     checkpoint.remove(store.folder(name))
     return True
 
@@ -119,9 +142,15 @@ def _check_sources(step: str, config: StepConfig) -> None:
     data, guideline = getattr(config, "data", LAB), getattr(config, "guideline", None)
     hub = HUB_ID.fullmatch(data) and not data.endswith((*KINDS, ".gz"))
     if data != LAB and not hub and not Path(data).expanduser().exists():
-        raise DataError("no such file", where=f"{step}.data: {data}", fix="check the path; it is read from the current folder")
+        raise DataError(
+            "no such file", where=f"{step}.data: {data}", fix="check the path; it is read from the current folder"
+        )
     if guideline is not None and not Path(guideline).expanduser().is_file():
-        raise DataError("no such file", where=f"{step}.guideline: {guideline}", fix="check the path; it is read from the current folder")
+        raise DataError(
+            "no such file",
+            where=f"{step}.guideline: {guideline}",
+            fix="check the path; it is read from the current folder",
+        )
     for source in getattr(config, "rewards", []):
         if source.function is not None:
             load_function(source.function)
@@ -132,7 +161,9 @@ def _sources(config: StepConfig) -> dict[str, str]:
     named = [getattr(config, field, None) for field in ("data", "model", "guideline", "template")]
     rewards = getattr(config, "rewards", [])
     named += [source.model for source in rewards]
-    sources = {name: _digest(Path(name).expanduser()) or name for name in named if isinstance(name, str) and name != LAB}
+    sources = {
+        name: _digest(Path(name).expanduser()) or name for name in named if isinstance(name, str) and name != LAB
+    }
     functions = [source.function for source in rewards if source.function is not None]
     return sources | {name: _digest(source_file(load_function(name))) or name for name in functions}
 
@@ -151,5 +182,9 @@ def _figures(store: Store, name: str) -> str:
     shown = []
     for key, value in manifest.headline.items():
         if isinstance(value, bool | int | float | str):
-            shown.append(f"{key.replace('_', ' ')} {value:,.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}")
+            shown.append(
+                f"{key.replace('_', ' ')} {value:,.4g}"
+                if isinstance(value, float)
+                else f"{key.replace('_', ' ')} {value}"
+            )
     return ", ".join(shown[:6]) or "finished"

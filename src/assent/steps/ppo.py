@@ -28,18 +28,44 @@ def step(context: Context, config: PpoConfig) -> dict[str, Any]:
     assert folder is not None
     tokenizer = load_tokenizer(folder)
     policy, reference = load_policy(folder), load_policy(folder).requires_grad_(False)
-    models = [(load_reward_model(path / WEIGHTS), load_tokenizer(path / WEIGHTS)) for path in context.inputs.get("reward", [])]
+    models = [
+        (load_reward_model(path / WEIGHTS), load_tokenizer(path / WEIGHTS)) for path in context.inputs.get("reward", [])
+    ]
     reward = _reward(context, config, models)
     generator = LocalGenerator(policy, tokenizer, context.name, config.sampling, config.limits.token_budget)
     asked, dropped = _prompts(context, config, generator)
-    method = Ppo(generator, reference, reward, _critic(config, models, policy, tokenizer, context), asked, config, context.seed_for("ppo"))
-    plan(context, prompts=len(asked), dropped=dropped, iterations=config.iterations, answers=config.iterations * config.prompts * config.answers,
-         updates=config.iterations * config.epochs * config.minibatches)
+    method = Ppo(
+        generator,
+        reference,
+        reward,
+        _critic(config, models, policy, tokenizer, context),
+        asked,
+        config,
+        context.seed_for("ppo"),
+    )
+    plan(
+        context,
+        list(method.modules.values()),
+        [reference, *(model for model, _ in models)],
+        prompts=len(asked),
+        dropped=dropped,
+        iterations=config.iterations,
+        answers=config.iterations * config.prompts * config.answers,
+        updates=config.iterations * config.epochs * config.minibatches,
+    )
     run(method, config.limits, context.folder, context.name, _probes(config, method))
     export(context, policy, tokenizer, base=None)
     last = read_metrics(context.folder)[-1]
-    return {"iterations": config.iterations, "prompts": len(asked), "dropped": dropped,
-            **{name.split("/")[-1]: round(last[name], 4) for name in ("objective/kl", "objective/scores", "completions/mean_length") if name in last}}
+    return {
+        "iterations": config.iterations,
+        "prompts": len(asked),
+        "dropped": dropped,
+        **{
+            name.split("/")[-1]: round(last[name], 4)
+            for name in ("objective/kl", "objective/scores", "completions/mean_length")
+            if name in last
+        },
+    }
 
 
 def _reward(context: Context, config: PpoConfig, models: list[tuple[Any, Any]]) -> TotalReward:
@@ -52,12 +78,16 @@ def _reward(context: Context, config: PpoConfig, models: list[tuple[Any, Any]]) 
         if source.function is not None:
             parts.append((source.function, FunctionReward(source.function, source.timeout), source.weight))
         elif source.model is not None:
-            scorer = ModelReward(source.model, load_reward_model(source.model), load_tokenizer(source.model), config.limits.token_budget)
+            scorer = ModelReward(
+                source.model, load_reward_model(source.model), load_tokenizer(source.model), config.limits.token_budget
+            )
             parts.append((source.model, scorer, source.weight))
     return TotalReward(parts)
 
 
-def _critic(config: PpoConfig, models: list[tuple[Any, Any]], policy: Any, tokenizer: Any, context: Context) -> Any | None:
+def _critic(
+    config: PpoConfig, models: list[tuple[Any, Any]], policy: Any, tokenizer: Any, context: Context
+) -> Any | None:
     """A separate value model, from the reward model where one reads the policy's tokens, else from the policy."""
     if config.value.trunk == "shared":
         return None
@@ -73,12 +103,18 @@ def _prompts(context: Context, config: PpoConfig, generator: LocalGenerator) -> 
     """Training prompts that leave room for an answer; those that do not are dropped and counted, or refused."""
     wanted = config.iterations * config.prompts if config.data == LAB else None
     found = prompts(context, config.data, held_out=False, n=wanted)
-    room = min(config.limits.max_length or context_length(generator.model), context_length(generator.model)) - config.sampling.max_tokens
+    room = (
+        min(config.limits.max_length or context_length(generator.model), context_length(generator.model))
+        - config.sampling.max_tokens
+    )
     fitting = [p for p, ids in zip(found, encode_prompts(found, generator.tokenizer), strict=True) if len(ids) <= room]
     dropped = len(found) - len(fitting)
     if dropped and config.limits.too_long == "error":
-        raise DataError(f"{dropped} of {len(found)} prompts leave no room for {config.sampling.max_tokens} answer tokens", where=config.data,
-                        fix="limits.too_long: drop, or a smaller sampling.max_tokens")
+        raise DataError(
+            f"{dropped} of {len(found)} prompts leave no room for {config.sampling.max_tokens} answer tokens",
+            where=config.data,
+            fix="limits.too_long: drop, or a smaller sampling.max_tokens",
+        )
     if not fitting:
         raise DataError("no prompt leaves room for an answer", where=config.data, fix="a smaller sampling.max_tokens")
     return fitting, dropped

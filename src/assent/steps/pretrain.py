@@ -12,7 +12,7 @@ from assent.config.steps import LAB, PretrainConfig
 from assent.core.errors import ConfigError, DataError
 from assent.data.collate import TokenGroup
 from assent.methods.sft import Sft
-from assent.models.load import context_length, disable_dropout
+from assent.models.load import context_length, device, disable_dropout
 from assent.steps.context import Context, lab_world
 from assent.steps.export import export, plan
 from assent.train.loop import run
@@ -35,13 +35,22 @@ def step(context: Context, config: PretrainConfig) -> dict[str, Any]:
     torch.manual_seed(context.seed_for("init"))
     model = _build({**architecture(), **config.model}, context.name)
     if config.row_tokens >= context_length(model):
-        raise ConfigError(f"rows of {config.row_tokens + 1} tokens, but the model holds {context_length(model)}",
-                          where=f"{context.name}.row_tokens")
+        raise ConfigError(
+            f"rows of {config.row_tokens + 1} tokens, but the model holds {context_length(model)}",
+            where=f"{context.name}.row_tokens",
+        )
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    disable_dropout(model)
+    disable_dropout(model.to(device()))
     parameters = sum(p.numel() for p in model.parameters())
-    plan(context, rows=len(rows), steps=config.steps, tokens=config.steps * config.batch_rows * config.row_tokens, parameters=parameters)
+    plan(
+        context,
+        [model],
+        rows=len(rows),
+        steps=config.steps,
+        tokens=config.steps * config.batch_rows * config.row_tokens,
+        parameters=parameters,
+    )
     method = Sft(model, rows, config.optimiser, batch=config.batch_rows, steps=config.steps, seed=None)
     run(method, config.limits, context.folder, context.name)
     export(context, model, tokenizer, base=None)
@@ -70,5 +79,7 @@ def pack(texts: list[str], tokenizer: Any, row_tokens: int) -> list[TokenGroup]:
         stream += [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
     rows = [stream[i : i + row_tokens + 1] for i in range(0, len(stream) - row_tokens, row_tokens)]
     if not rows:
-        raise DataError(f"{len(stream)} tokens of text make no row of {row_tokens}", fix="more text, or a smaller row_tokens")
+        raise DataError(
+            f"{len(stream)} tokens of text make no row of {row_tokens}", fix="more text, or a smaller row_tokens"
+        )
     return [TokenGroup(f"row {i}", (row[0],), (tuple(row[1:]),), (f"row {i}",)) for i, row in enumerate(rows)]

@@ -64,9 +64,7 @@ def contents(goal: str) -> dict[str, bytes]:
     words["rules"] = (TEXTS / goal / "rules.md").read_text(encoding="utf-8").strip()
     words["files"] = "\n".join(f"| `{name}` | {what} |" for name, what in FILES.items())
     words["kl_why"] = "\n".join(f"      {line}" for line in words["kl_why"].splitlines())
-    return {
-        name: _filled(name, words) if name in SHARED else (TEXTS / goal / name).read_bytes() for name in FILES
-    }
+    return {name: _filled(name, words) if name in SHARED else (TEXTS / goal / name).read_bytes() for name in FILES}
 
 
 def _filled(name: str, words: dict[str, str]) -> bytes:

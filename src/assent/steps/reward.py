@@ -15,7 +15,6 @@ from assent.core.records import Group, Judgment, check_tiers, preference_pairs
 from assent.data.render import encode_groups, encode_prompts
 from assent.data.templates import attach_template
 from assent.engine import score_all
-
 from assent.engine.generate import LocalGenerator
 from assent.formats.preferences import margin
 from assent.methods.reward import RankedItem, Reward
@@ -37,7 +36,9 @@ def step(context: Context, config: RewardConfig) -> dict[str, Any]:
     pairs = pairs_of(groups, judgments)
     start = config.model or context.model_input("policy")
     if start is None:
-        raise ConfigError("has no trunk to start from", where=context.name, fix="give `from: {policy: STEP}` or `model: FOLDER`")
+        raise ConfigError(
+            "has no trunk to start from", where=context.name, fix="give `from: {policy: STEP}` or `model: FOLDER`"
+        )
     trunk, tokenizer = load_policy(start), load_tokenizer(start)
     attach_template(tokenizer, config.template or "tokenizer")
     model = heads.reward_model_from(trunk, tokenizer, context.seed_for("head"))
@@ -46,18 +47,44 @@ def step(context: Context, config: RewardConfig) -> dict[str, Any]:
     longest = min(config.limits.max_length or context_length(model), context_length(model))
     encoded, dropped = encode_groups(train, tokenizer, longest, config.limits.too_long)
     if not encoded:
-        raise DataError("no training pair is left", where=context.name, fix="more judgments that are no ties, or a larger max_length")
+        raise DataError(
+            "no training pair is left",
+            where=context.name,
+            fix="more judgments that are no ties, or a larger max_length",
+        )
     items = [RankedItem(tokens, tuple(pairs[tokens.group_id])) for tokens in encoded]
     steps = math.ceil(len(items) * config.epochs / config.batch)
-    plan(context, rankings=len(items), pairs=sum(len(i.pairs) for i in items), dropped=dropped, steps=steps)
-    method = Reward(model, items, config.optimiser, centre=config.centre, batch=config.batch, steps=steps, seed=context.seed_for("order"))
+    plan(context, [model], rankings=len(items), pairs=sum(len(i.pairs) for i in items), dropped=dropped, steps=steps)
+    method = Reward(
+        model,
+        items,
+        config.optimiser,
+        centre=config.centre,
+        batch=config.batch,
+        steps=steps,
+        seed=context.seed_for("order"),
+    )
     run(method, config.limits, context.folder, context.name)
     kept = {tokens.group_id for tokens in encoded}
-    report = measure(model, tokenizer, [g for g in train if g.id in kept], test, pairs, config, longest, context.seed_for("bootstrap"))
+    report = measure(
+        model,
+        tokenizer,
+        [g for g in train if g.id in kept],
+        test,
+        pairs,
+        config,
+        longest,
+        context.seed_for("bootstrap"),
+    )
     _normalise(context, config, model, tokenizer, train)
     write_json(context.data / "held_out.json", report)
     export(context, model, tokenizer, base=config.model)
-    return {"rankings": len(items), "dropped": dropped, "steps": steps, **{k: v for k, v in report.items() if k not in ("calibration", "floor_weights")}}
+    return {
+        "rankings": len(items),
+        "dropped": dropped,
+        "steps": steps,
+        **{k: v for k, v in report.items() if k not in ("calibration", "floor_weights")},
+    }
 
 
 def pairs_of(groups: list[Group], judgments: list[Judgment]) -> Pairs:
@@ -73,15 +100,23 @@ def pairs_of(groups: list[Group], judgments: list[Judgment]) -> Pairs:
         if group is None or problem:
             raise DataError(str(problem), where=f"judgment {judgment.id}")
         found = preference_pairs(judgment, group)
-        pairs[group.id] += [(w, l, 1 / len(found), margin(judgment)) for w, l in found]  # noqa: E741
+        pairs[group.id] += [(w, l, 1 / len(found), margin(judgment)) for w, l in found]
     return {group: found for group, found in pairs.items() if found}
 
 
-def measure(model: Any, tokenizer: Any, train: list[Group], test: list[Group], pairs: Pairs, config: RewardConfig,
-            longest: int, seed: int) -> dict[str, Any]:
+def measure(
+    model: Any,
+    tokenizer: Any,
+    train: list[Group],
+    test: list[Group],
+    pairs: Pairs,
+    config: RewardConfig,
+    longest: int,
+    seed: int,
+) -> dict[str, Any]:
     """Held-out accuracy, its floor, the paired difference by subject, and calibration."""
     encoded, _ = encode_groups(test, tokenizer, longest, config.limits.too_long)
-    fit = [(g.answers[w].text, g.answers[l].text) for g in train for w, l, _, _ in pairs[g.id]]  # noqa: E741
+    fit = [(g.answers[w].text, g.answers[l].text) for g in train for w, l, _, _ in pairs[g.id]]
     if not encoded or not fit:
         log.print("  no held-out pairs, so accuracy is not measured", style="yellow")
         return {"accuracy": None, "accuracy_floor": None, "floor_difference_interval": None, "n": 0}
@@ -92,7 +127,7 @@ def measure(model: Any, tokenizer: Any, train: list[Group], test: list[Group], p
     by_id, first = {g.id: g for g in test}, 0
     for tokens in encoded:
         group = by_id[tokens.group_id]
-        for w, l, _, _ in pairs[group.id]:  # noqa: E741
+        for w, l, _, _ in pairs[group.id]:
             leads.append(float(rewards[first + w] - rewards[first + l]))
             texts.append((group.answers[w].text, group.answers[l].text))
             units.append(group.prompt.subject)
@@ -122,17 +157,28 @@ def _normalise(context: Context, config: RewardConfig, model: Any, tokenizer: An
     folder: Path | None = context.model_input("policy")
     if not config.normalise_prompts or folder is None:
         return
-    generator = LocalGenerator(load_policy(folder), load_tokenizer(folder), "normalise", config.sampling, config.limits.token_budget)
+    generator = LocalGenerator(
+        load_policy(folder), load_tokenizer(folder), "normalise", config.sampling, config.limits.token_budget
+    )
     room = context_length(generator.model) - config.sampling.max_tokens
     prompts = list({g.prompt.id: g.prompt for g in train}.values())[: config.normalise_prompts]
-    fitting = [p for p, ids in zip(prompts, encode_prompts(prompts, generator.tokenizer), strict=True) if len(ids) <= room]
+    fitting = [
+        p for p, ids in zip(prompts, encode_prompts(prompts, generator.tokenizer), strict=True) if len(ids) <= room
+    ]
     groups = generator.generate(fitting, 2, context.seed_for("normalise"))
     encoded, _ = encode_groups(groups, tokenizer, context_length(model), "drop")
     if not encoded:
-        raise DataError(f"none of {len(prompts)} prompts leaves room for an answer", where=f"{context.name}.sampling.max_tokens",
-                        fix="a smaller max_tokens, or `normalise_prompts: 0`")
+        raise DataError(
+            f"none of {len(prompts)} prompts leaves room for an answer",
+            where=f"{context.name}.sampling.max_tokens",
+            fix="a smaller max_tokens, or `normalise_prompts: 0`",
+        )
     scores = score_all(model, encoded, config.limits.token_budget).reward_N
     assert scores is not None
     if not float(scores.std()) > 0:
-        raise DataError("the reward model gives every answer the same score", where=context.name, fix="more epochs, a larger lr, or other data")
+        raise DataError(
+            "the reward model gives every answer the same score",
+            where=context.name,
+            fix="more epochs, a larger lr, or other data",
+        )
     heads.normalise(model, float(scores.mean()), float(scores.std()))

@@ -23,18 +23,26 @@ def step(context: Context, config: SftConfig) -> dict[str, Any]:
     """Read demonstrations, show what will be trained on, train, export."""
     start = context.model_input("model") or config.model
     if start is None:
-        raise ConfigError("has nothing to start from", where=context.name, fix="give `model: FOLDER_OR_HUB_ID` or `from: {model: STEP}`")
+        raise ConfigError(
+            "has nothing to start from",
+            where=context.name,
+            fix="give `model: FOLDER_OR_HUB_ID` or `from: {model: STEP}`",
+        )
     train, held_out = demonstrations(context, config.data, config.demonstrations)
     model, tokenizer = load_policy(start), load_tokenizer(start)
     attach_template(tokenizer, config.template or "tokenizer")
     rows, dropped = encode(train, model, tokenizer, config)
     kept, _ = encode(held_out, model, tokenizer, config) if held_out else ([], 0)
     if not rows:
-        raise DataError(f"none of {len(train)} demonstrations fits", where=context.name, fix="a larger limits.max_length, or shorter rows")
+        raise DataError(
+            f"none of {len(train)} demonstrations fits",
+            where=context.name,
+            fix="a larger limits.max_length, or shorter rows",
+        )
     log.print(highlight(rows[0], tokenizer))
     steps = math.ceil(len(rows) * config.epochs / config.batch)
     tokens = sum(len(a) for row in rows for a in row.answers) * config.epochs
-    plan(context, demonstrations=len(rows), dropped=dropped, steps=steps, trained_tokens=tokens)
+    plan(context, [model], demonstrations=len(rows), dropped=dropped, steps=steps, trained_tokens=tokens)
     method = Sft(model, rows, config.optimiser, batch=config.batch, steps=steps, seed=context.seed_for("order"))
     run(method, config.limits, context.folder, context.name)
     headline: dict[str, Any] = {"demonstrations": len(rows), "dropped": dropped, "steps": steps}

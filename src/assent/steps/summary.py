@@ -89,10 +89,20 @@ def table(audit: dict[str, Any] | None) -> ModelTable | None:
     """The audit's figures as the table that every reader sees."""
     if not audit:
         return None
-    models = {name: {figure: Number(value=v["estimate"], low=v["low"], high=v["high"], n=v["n"]) for figure, v in figures.items() if v}
-              for name, figures in audit["models"].items()}
+    models = {
+        name: {
+            figure: Number(value=v["estimate"], low=v["low"], high=v["high"], n=v["n"])
+            for figure, v in figures.items()
+            if v
+        }
+        for name, figures in audit["models"].items()
+    }
     used = {figure for row in models.values() for figure in row}
-    metrics = tuple(m.model_copy(update={"label": m.label.replace("reference", audit["reference"])}) for m in METRICS if m.key in used)
+    metrics = tuple(
+        m.model_copy(update={"label": m.label.replace("reference", audit["reference"])})
+        for m in METRICS
+        if m.key in used
+    )
     return ModelTable(metrics=metrics, models=models)
 
 

@@ -23,8 +23,14 @@ from assent.core.jsonl import write_atomic
 FILE = "checkpoint.safetensors"
 
 
-def save(folder: Path, step: int, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer],
-         method_state: dict[str, Any], extra: dict[str, Any]) -> None:
+def save(
+    folder: Path,
+    step: int,
+    modules: dict[str, nn.Module],
+    optimisers: dict[str, torch.optim.Optimizer],
+    method_state: dict[str, Any],
+    extra: dict[str, Any],
+) -> None:
     """Write the checkpoint after `step` finished steps."""
     tensors: dict[str, Tensor] = {"rng/torch": torch.get_rng_state()}
     for name, module in modules.items():
@@ -38,7 +44,9 @@ def save(folder: Path, step: int, modules: dict[str, nn.Module], optimisers: dic
     write_atomic(folder / FILE, data)
 
 
-def load(folder: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]) -> dict[str, Any] | None:
+def load(
+    folder: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]
+) -> dict[str, Any] | None:
     """Take back a checkpoint: fills modules and optimisers, sets the random states; returns its header."""
     path = folder / FILE
     if not path.exists():
@@ -54,14 +62,20 @@ def load(folder: Path, modules: dict[str, nn.Module], optimisers: dict[str, torc
         if not {"step", "method"} <= header.keys():
             raise ValueError("its header is incomplete")
     except Exception as error:
-        raise ArtifactError(f"damaged checkpoint ({error})", where=str(path), fix="delete it to start the step afresh") from None
+        raise ArtifactError(
+            f"damaged checkpoint ({error})", where=str(path), fix="delete it to start the step afresh"
+        ) from None
     return header
 
 
 def _check(tensors: dict[str, Tensor], modules: dict[str, nn.Module]) -> None:
     """Refuse a checkpoint of another model: `copy_` would broadcast and cast without a word."""
-    wanted = {f"module/{name}/{key}": parameter for name, module in modules.items()
-              for key, parameter in module.named_parameters() if parameter.requires_grad}
+    wanted = {
+        f"module/{name}/{key}": parameter
+        for name, module in modules.items()
+        for key, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
     if differing := sorted(wanted.keys() ^ {key for key in tensors if key.startswith("module/")}):
         raise ValueError(f"it is another model's: {differing[0]} stands on one side only")
     for key, parameter in wanted.items():
@@ -69,7 +83,9 @@ def _check(tensors: dict[str, Tensor], modules: dict[str, nn.Module]) -> None:
             raise ValueError(f"it is another model's: {key} is {tensors[key].dtype} {list(tensors[key].shape)}")
 
 
-def _fill(tensors: dict[str, Tensor], modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]) -> None:
+def _fill(
+    tensors: dict[str, Tensor], modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]
+) -> None:
     for name, module in modules.items():
         for key, parameter in module.named_parameters():
             if parameter.requires_grad:
@@ -90,8 +106,10 @@ def remove(folder: Path) -> None:
 def _random_states() -> dict[str, Any]:
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
     version, internal, gauss_next = random.getstate()
-    return {"python": [version, list(internal), gauss_next],
-            "numpy": [kind, [int(k) for k in keys], position, has_gauss, gauss]}
+    return {
+        "python": [version, list(internal), gauss_next],
+        "numpy": [kind, [int(k) for k in keys], position, has_gauss, gauss],
+    }
 
 
 def _set_random_states(states: dict[str, Any]) -> None:

@@ -59,8 +59,11 @@ def run(method: Method, limits: Limits, folder: Path, name: str, probes: Sequenc
                 tracker.checkpoint()
                 checkpoint.save(folder, step + 1, method.modules, optimisers, method.state(), {})
             if stop.asked:
-                raise Interrupted(f"stopped after step {step + 1} of {method.steps}; a checkpoint is written",
-                                  where=name, fix="run the same command again to go on from there")
+                raise Interrupted(
+                    f"stopped after step {step + 1} of {method.steps}; a checkpoint is written",
+                    where=name,
+                    fix="run the same command again to go on from there",
+                )
 
 
 def _step(method: Method, optimisers: dict[str, torch.optim.AdamW], limits: Limits, step: int) -> dict[str, float]:
@@ -78,7 +81,9 @@ def _step(method: Method, optimisers: dict[str, torch.optim.AdamW], limits: Limi
     return figures | rates
 
 
-def update(method: Method, optimisers: dict[str, torch.optim.AdamW], batch: Batch, token_budget: int) -> dict[str, float]:
+def update(
+    method: Method, optimisers: dict[str, torch.optim.AdamW], batch: Batch, token_budget: int
+) -> dict[str, float]:
     """One optimiser step on a batch, however many pieces it is cut into; its mean figures."""
     for optimiser in optimisers.values():
         optimiser.zero_grad(set_to_none=True)
@@ -110,15 +115,20 @@ def accumulate(method: Method, batch: Batch, token_budget: int) -> dict[str, flo
             entry[0] += float(total)
             entry[1] += count
     if not math.isclose(weight, batch.weight, rel_tol=1e-6):
-        raise TrainingError(f"pieces weigh {weight}, but the batch weighs {batch.weight}", fix="this is a defect in the method; report it")
+        raise TrainingError(
+            f"pieces weigh {weight}, but the batch weighs {batch.weight}",
+            fix="this is a defect in the method; report it",
+        )
     return {name: total / count for name, (total, count) in sums.items() if count}
 
 
 def _not_finite(what: str, items: Sequence[Item]) -> TrainingError:
     """Names the batch: the first few groups in it."""
     names = ", ".join(item.group.group_id for item in items[:4])
-    return TrainingError(f"the {what} is not a finite number; the batch holds groups {names}{' ...' if len(items) > 4 else ''}",
-                         fix="lower optimiser.lr, look at these rows; the last checkpoint is kept and a second run goes on from it")
+    return TrainingError(
+        f"the {what} is not a finite number; the batch holds groups {names}{' ...' if len(items) > 4 else ''}",
+        fix="lower optimiser.lr, look at these rows; the last checkpoint is kept and a second run goes on from it",
+    )
 
 
 def _note(figures: dict[str, float]) -> str:
@@ -130,6 +140,11 @@ def _note(figures: dict[str, float]) -> str:
 
 
 def _progress() -> Progress:
-    columns: list[Any] = [TextColumn("  {task.description:<10}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-                          TimeRemainingColumn(compact=True), TextColumn("{task.fields[note]}")]
+    columns: list[Any] = [
+        TextColumn("  {task.description:<10}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+    ]
     return Progress(*columns, console=log, transient=False)
