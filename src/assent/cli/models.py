@@ -80,7 +80,7 @@ def chat(model: Model, temperature: Temperature = 0.7, max_tokens: MaxTokens = 2
 
 
 def _with_room(generator: LocalGenerator, prompt: Prompt, max_tokens: int) -> LocalGenerator:
-    """The generator, its answers short enough to fit behind `prompt`; a conversation that fills the model is refused."""
+    """The generator, its answers short enough to fit behind `prompt`; a conversation that leaves no room is refused."""
     from assent.data.render import encode_prompts
     from assent.models.load import context_length
 

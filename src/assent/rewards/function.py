@@ -4,7 +4,8 @@
 
 `columns` are the prompts' tags, one list each, plus `trainer_state`, `log_extra` and `log_metric` for
 functions that accept them; a tag under one of these names does not reach the function. Conversational
-prompts and completions arrive as message lists, plain ones as strings. None marks an answer that cannot be scored: it is missing, not zero.
+prompts and completions arrive as message lists, plain ones as strings. None marks an
+answer that cannot be scored: it is missing, not zero.
 """
 
 from __future__ import annotations
