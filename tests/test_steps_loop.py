@@ -122,6 +122,16 @@ def test_metrics_are_json_lines_with_a_step_each(run: Path) -> None:
     assert {"prompt", "answer", "score"} <= samples[0].keys()
 
 
+def test_every_logged_step_shows_answers_while_imitating_and_judging(run: Path) -> None:
+    for step in ("sft", "reward"):
+        rows = [json.loads(line) for line in (run / step / "samples.jsonl").read_text().splitlines()]
+        assert {row["step"] for row in rows} == {row["step"] for row in read_metrics(run / step)}
+        first = [row for row in rows if row["step"] == 0]
+        later = [row for row in rows if row["step"] == rows[-1]["step"]]
+        assert [row["prompt_id"] for row in first] == [row["prompt_id"] for row in later]  # comparable over time
+        assert ("score" in rows[0]) == (step == "reward")
+
+
 def test_judgments_fit_their_groups_and_held_out_subjects_stay_held_out(run: Path) -> None:
     data = run / "collect" / "data"
     groups = {g.id: g for g in read_records(data / "groups.jsonl", Group)}

@@ -65,6 +65,8 @@ class SftConfig(StepConfig):
     """Passes over the demonstrations."""
     batch: Count = 32
     """Demonstrations in an optimiser step."""
+    sampling: Sampling = Sampling(max_tokens=24)
+    """How the answers in samples.jsonl are drawn: the same prompts at every logged step."""
     optimiser: Optimiser = Optimiser(lr=1e-3)
     limits: Limits = Limits()
 

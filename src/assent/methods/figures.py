@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from assent.core.records import Group
 from assent.losses.ppo import PolicyLoss
 from assent.losses.value import ValueLoss
 from assent.methods.rollout import Rollout
@@ -68,20 +70,14 @@ def update_figures(
 
 def rollout_samples(rollout: Rollout, at_most: int = 4) -> list[dict[str, Any]]:
     """The first answers of a rollout, readable."""
+    return answer_rows(rollout.groups, rollout.score_N.tolist())[:at_most]
+
+
+def answer_rows(groups: Sequence[Group], scores: Sequence[float] | None = None) -> list[dict[str, Any]]:
+    """One readable row an answer, with its score where there is one."""
     rows = []
-    scores = iter(rollout.score_N.tolist())
-    for group in rollout.groups:
-        for answer in group.answers:
-            rows.append(
-                {
-                    "prompt": group.prompt.text,
-                    "answer": answer.text,
-                    "score": round(next(scores), 4),
-                    "finish": answer.finish,
-                    "prompt_id": group.prompt.id,
-                    "answer_id": answer.id,
-                }
-            )
-            if len(rows) == at_most:
-                return rows
+    for i, (group, answer) in enumerate((g, a) for g in groups for a in g.answers):
+        row = {"prompt": group.prompt.text, "answer": answer.text, "finish": answer.finish}
+        score = {} if scores is None else {"score": round(scores[i], 4)}
+        rows.append({**row, **score, "prompt_id": group.prompt.id, "answer_id": answer.id})
     return rows

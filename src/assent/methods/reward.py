@@ -17,7 +17,7 @@ from assent.data.collate import TokenGroup
 from assent.engine import score
 from assent.losses.reward import centring_loss, pair_loss
 from assent.methods.sft import window
-from assent.train.method import Batch, Objective
+from assent.train.method import Batch, Objective, Peek
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ class Reward:
         batch: int,
         steps: int,
         seed: int,
+        peek: Peek | None = None,
     ) -> None:
         self.modules: dict[str, nn.Module] = {"reward": model}
         self.optimisers = {"reward": optimiser}
         self.model, self.items, self.centre = model, list(items), centre
-        self.batch, self.steps, self.seed = batch, steps, seed
+        self.batch, self.steps, self.seed, self.peek = batch, steps, seed, peek
 
     def batches(self, step: int) -> Iterator[Batch]:
         """The next `batch` groups of an endless, reshuffled pass."""
@@ -80,8 +81,8 @@ class Reward:
         return {"epoch": (step + 1) * self.batch / len(self.items)}
 
     def samples(self) -> list[dict[str, Any]]:
-        """Nothing is sampled while a reward model learns."""
-        return []
+        """How the reward model scores some answers now, where a peek was given."""
+        return self.peek() if self.peek else []
 
     def state(self) -> dict[str, Any]:
         """Nothing beside the model and its optimiser."""

@@ -18,7 +18,7 @@ from assent.core.seeds import order
 from assent.data.collate import TokenGroup
 from assent.engine import score, score_all
 from assent.losses.sft import sft_loss
-from assent.train.method import Batch, Objective
+from assent.train.method import Batch, Objective, Peek
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,13 @@ class Sft:
         batch: int,
         steps: int,
         seed: int | None,
+        peek: Peek | None = None,
     ) -> None:
         self.modules: dict[str, nn.Module] = {"policy": policy}
         self.optimisers = {"policy": optimiser}
         self.steps, self.seed, self.batch = steps, seed, batch
         self.rows = [Row(group) for group in groups]
-        self.policy = policy
+        self.policy, self.peek = policy, peek
         self._tokens = 0
 
     def batches(self, step: int) -> Iterator[Batch]:
@@ -71,8 +72,8 @@ class Sft:
         return {"num_tokens": float(self._tokens), "epoch": (step + 1) * self.batch / len(self.rows)}
 
     def samples(self) -> list[dict[str, Any]]:
-        """Nothing is sampled while imitating."""
-        return []
+        """What the policy answers now, where a peek was given."""
+        return self.peek() if self.peek else []
 
     def state(self) -> dict[str, Any]:
         """The token count; data order needs no state."""

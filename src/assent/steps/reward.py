@@ -12,11 +12,13 @@ from assent.core.console import log
 from assent.core.errors import ConfigError, DataError
 from assent.core.jsonl import write_json
 from assent.core.records import Group, Judgment, check_tiers, preference_pairs
+from assent.data.collate import TokenGroup
 from assent.data.render import encode_groups, encode_prompts
 from assent.data.templates import attach_template
 from assent.engine import score_all
 from assent.engine.generate import LocalGenerator
 from assent.formats.preferences import margin
+from assent.methods.figures import answer_rows
 from assent.methods.reward import RankedItem, Reward
 from assent.models import heads
 from assent.models.load import context_length, load_policy, load_tokenizer
@@ -25,7 +27,10 @@ from assent.steps import collect
 from assent.steps.context import Context
 from assent.steps.export import export, plan
 from assent.train.loop import run
+from assent.train.method import Peek
 
+PEEKED = 2
+"""Groups scored at every logged step."""
 Pairs = dict[str, list[tuple[int, int, float, float]]]
 """Group id -> (better, worse, weight, margin)."""
 
@@ -63,6 +68,7 @@ def step(context: Context, config: RewardConfig) -> dict[str, Any]:
         batch=config.batch,
         steps=steps,
         seed=context.seed_for("order"),
+        peek=_peek(model, {g.id: g for g in train}, encoded[:PEEKED]),
     )
     run(method, config.limits, context.folder, context.name)
     kept = {tokens.group_id for tokens in encoded}
@@ -85,6 +91,17 @@ def step(context: Context, config: RewardConfig) -> dict[str, Any]:
         "steps": steps,
         **{k: v for k, v in report.items() if k not in ("calibration", "floor_weights")},
     }
+
+
+def _peek(model: Any, groups: dict[str, Group], shown: list[TokenGroup]) -> Peek:
+    """Scores of the same few answers whenever a step is logged."""
+
+    def peek() -> list[dict[str, Any]]:
+        reward_N = score_all(model, shown, sum(len(g.prompt_ids) + sum(map(len, g.answers)) for g in shown)).reward_N
+        assert reward_N is not None
+        return answer_rows([groups[tokens.group_id] for tokens in shown], reward_N.tolist())
+
+    return peek
 
 
 def pairs_of(groups: list[Group], judgments: list[Judgment]) -> Pairs:

@@ -8,15 +8,21 @@ from typing import Any
 from assent.config.steps import SftConfig
 from assent.core.console import log
 from assent.core.errors import ConfigError, DataError
-from assent.core.records import Demonstration, Group
+from assent.core.records import Demonstration, Group, Prompt
 from assent.data.collate import TokenGroup
-from assent.data.render import encode_groups, highlight
+from assent.data.render import encode_groups, encode_prompts, highlight
 from assent.data.templates import attach_template
+from assent.engine.generate import LocalGenerator
+from assent.methods.figures import answer_rows
 from assent.methods.sft import Sft, held_out_loss
 from assent.models.load import context_length, load_policy, load_tokenizer
 from assent.steps.context import Context, demonstrations
 from assent.steps.export import export, plan
 from assent.train.loop import run
+from assent.train.method import Peek
+
+PEEKED = 4
+"""Prompts answered at every logged step."""
 
 
 def step(context: Context, config: SftConfig) -> dict[str, Any]:
@@ -43,7 +49,15 @@ def step(context: Context, config: SftConfig) -> dict[str, Any]:
     steps = math.ceil(len(rows) * config.epochs / config.batch)
     tokens = sum(len(a) for row in rows for a in row.answers) * config.epochs
     plan(context, [model], demonstrations=len(rows), dropped=dropped, steps=steps, trained_tokens=tokens)
-    method = Sft(model, rows, config.optimiser, batch=config.batch, steps=steps, seed=context.seed_for("order"))
+    method = Sft(
+        model,
+        rows,
+        config.optimiser,
+        batch=config.batch,
+        steps=steps,
+        seed=context.seed_for("order"),
+        peek=_peek(context, config, model, tokenizer, [d.prompt for d in held_out or train]),
+    )
     run(method, config.limits, context.folder, context.name)
     headline: dict[str, Any] = {"demonstrations": len(rows), "dropped": dropped, "steps": steps}
     if kept:
@@ -51,6 +65,15 @@ def step(context: Context, config: SftConfig) -> dict[str, Any]:
         headline["held_out_n"] = len(kept)
     export(context, model, tokenizer, base=None if context.model_input("model") else config.model)
     return headline
+
+
+def _peek(context: Context, config: SftConfig, model: Any, tokenizer: Any, prompts: list[Prompt]) -> Peek:
+    """Answers to the same few prompts with the same randomness, whenever a step is logged."""
+    generator = LocalGenerator(model, tokenizer, context.name, config.sampling, config.limits.token_budget)
+    room = context_length(model) - config.sampling.max_tokens
+    asked = list({p.id: p for p in prompts}.values())[:PEEKED]
+    fitting = [p for p, ids in zip(asked, encode_prompts(asked, tokenizer), strict=True) if len(ids) <= room]
+    return lambda: answer_rows(generator.generate(fitting, 1, context.seed_for("peek")) if fitting else [])
 
 
 def encode(rows: list[Demonstration], model: Any, tokenizer: Any, config: SftConfig) -> tuple[list[TokenGroup], int]:

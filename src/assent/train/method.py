@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from assent.config.blocks import Optimiser
 from assent.data.collate import TokenGroup
+
+Peek = Callable[[], list[dict[str, Any]]]
+"""A few readable answers of the model as it is now; given from outside to methods that sample nothing themselves."""
 
 
 class Item(Protocol):
