@@ -54,6 +54,17 @@ def test_a_win_is_claimed_only_where_its_interval_says_so(win: dict[str, Any], s
     assert said(audit(win_rate=win))[0] == (status, f"ppo {word} sft.")
 
 
+def test_a_reference_that_beats_its_own_base_model_is_good_news() -> None:
+    found = audit()
+    found["models"]["base"] = {"win_rate": figure(0.2)}
+    parents = {name: [Parent(step=name, content="c")] for name in ("base", "sft", "ppo")}
+    made = [manifest("base", "pretrain"), manifest("sft", parents=("base",)), manifest("ppo", parents=("sft",)),
+            manifest("audit").model_copy(update={"parents": parents})]  # fmt: skip
+    spoken = [(v.status, v.text) for v in _verdicts(table(found), found, made)]
+    assert ("good", "sft beats base.") in spoken
+    assert ("good", "ppo beats sft.") in spoken
+
+
 def test_a_clean_win_comes_without_costs() -> None:
     assert len(said(audit())) == 1
 

@@ -96,23 +96,38 @@ def _verdicts(table: ModelTable | None, audit: dict[str, Any] | None, manifests:
         )
     if not table or not audit:
         return verdicts
-    reference = audit["models"][audit["reference"]]
+    name, before = audit["reference"], _made_from(audit, manifests)
     for model, figures in audit["models"].items():
-        if model == audit["reference"] or not (win := figures.get("win_rate")):
+        if model == name or not (win := figures.get("win_rate")):
             continue
-        status: Status = "good" if win["low"] > 0.5 else "bad" if win["high"] < 0.5 else "unclear"
-        word = {"good": "beats", "bad": "loses to", "unclear": "is not told apart from"}[status]
+        outcome = "beats" if win["low"] > 0.5 else "loses to" if win["high"] < 0.5 else "is not told apart from"
+        # A reference that beats the model it was made from is what was wanted.
+        wanted = "loses to" if model in before else "beats"
+        status: Status = "good" if outcome == wanted else "unclear" if outcome.startswith("is") else "bad"
         verdicts.append(
             Verdict(
                 status=status,
-                text=f"{model} {word} {audit['reference']}.",
-                evidence=f"win rate {win['estimate']:.3f} [{win['low']:.3f}, {win['high']:.3f}] "
+                text=f"{name} beats {model}." if model in before and status == "good" else f"{model} {outcome} {name}.",
+                evidence=f"win rate of {model} {win['estimate']:.3f} [{win['low']:.3f}, {win['high']:.3f}] "
                 f"by {audit['judge']}, n {win['n']} subjects",
             )
         )
-        if status == "good":
-            verdicts += _costs(model, figures, audit["reference"], reference)
+        if model not in before:
+            verdicts += _costs(model, figures, name, audit["models"][name])
     return verdicts
+
+
+def _made_from(audit: dict[str, Any], manifests: list[Manifest]) -> set[str]:
+    """Names, as the audit knows them, of the models that the reference was made from."""
+    by_step = {m.step: m for m in manifests}
+    steps = {name: group[0].step for m in manifests if m.step == audit.get("step") for name, group in m.parents.items()}
+    behind: set[str] = set()
+    waiting = [step for name, step in steps.items() if name == audit["reference"]]
+    while waiting:
+        parents = [p.step for group in by_step[waiting.pop()].parents.values() for p in group if p.step in by_step]
+        waiting += [p for p in parents if p not in behind]
+        behind |= set(parents)
+    return {name for name, step in steps.items() if step in behind}
 
 
 COSTS = {
