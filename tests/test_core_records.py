@@ -141,3 +141,15 @@ def test_every_pair_once_and_none_both_ways(order: tuple[str, ...]) -> None:
     assert len(pairs) == len({frozenset(pair) for pair in pairs}) == 6
     place = {"abcd".index(letter): i for i, letter in enumerate(order)}
     assert all(place[better] < place[worse] for better, worse in pairs)
+
+
+def test_one_dialogue_at_two_depths_is_one_subject() -> None:
+    """Else the longer one would be measured on what the shorter one taught."""
+    first = {"role": "user", "content": "how do i bake bread ?"}
+    turns = [first, {"role": "assistant", "content": "with flour ."}, {"role": "user", "content": "and then ?"}]
+    short, long = Prompt(messages=[first]), Prompt(messages=turns)
+    briefed = Prompt(messages=[{"role": "system", "content": "be brief ."}, *turns])
+    assert short.id != long.id != briefed.id
+    assert short.subject == long.subject == briefed.subject == short.id
+    assert Prompt(messages=[turns[2]]).subject != short.subject
+    assert Prompt(messages=turns, tags={"subject": "bread"}).subject == "bread"

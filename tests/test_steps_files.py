@@ -31,7 +31,7 @@ SHORT = [
 def transcripts(n: int = 90) -> Iterator[dict[str, Any]]:
     """Multi-turn conversations as HH-RLHF has them; one in ten is longer than the model."""
     for i, prompt in enumerate(tiny.prompts(n, longest=5)):
-        start = f"\n\nHuman: w1 w2\n\nAssistant: w3\n\nHuman: {prompt.text}\n\nAssistant: "
+        start = f"\n\nHuman: {prompt.text}\n\nAssistant: w3\n\nHuman: w1 w2\n\nAssistant: "
         chosen = " ".join(["w5"] * 80) if i % 10 == 0 else "w5 w6"
         yield {"chosen": start + chosen, "rejected": start + f"w{7 + i % 5} w7"}
 

@@ -140,7 +140,9 @@ def score(
                     {"group": group.id, "answer": answer.id, "reward": value, "text": answer.text}, ensure_ascii=False
                 )
             )
-    found = read_judgments(file)
+    judgments = read_judgments(file)
+    replaced = {j.supersedes for j in judgments}
+    found = [j for j in judgments if j.id not in replaced]
     by_id = {group.id: group for group in groups}
     pairs = [
         (rewards[j.group][w], rewards[j.group][l])

@@ -67,8 +67,15 @@ class Prompt(Record):
 
     @property
     def subject(self) -> str:
-        """Unit of the held-out split and of the bootstrap."""
-        return str(self.tags.get("subject", self.id))
+        """Unit of the held-out split and of the bootstrap.
+
+        Where no tag names it, the first question of the conversation, so that one dialogue continued in two
+        ways, or cut at two depths, never stands on both sides.
+        """
+        if "subject" in self.tags:
+            return str(self.tags["subject"])
+        first = next((m for m in self.messages if m.role in ("user", TEXT)), self.messages[0])
+        return content_id("prompt", [[first.role, first.content]])
 
     @property
     def text(self) -> str:

@@ -13,6 +13,7 @@ from assent.core.errors import ConfigError, DataError, ModelError
 from assent.core.jsonl import write_atomic
 from assent.data.templates import BUILT_IN, TOKENIZER
 from assent.formats.load import HUB_ID, KINDS
+from assent.formats.read import read_preferences
 
 METHODS = ("ppo", "none")
 RECIPE = "recipe.yaml"
@@ -102,6 +103,8 @@ def _model(name: str) -> str:
 def _pairs(name: str) -> str:
     path = Path(name).expanduser()
     if path.exists():
+        if path.is_file():
+            read_preferences(path)  # what is no preference is found out now, not after an hour of fine-tuning
         return str(path.resolve())
     if HUB_ID.fullmatch(name) and not name.endswith((*KINDS, ".gz")):
         return name

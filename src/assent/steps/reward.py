@@ -132,7 +132,7 @@ def measure(
     seed: int,
 ) -> dict[str, Any]:
     """Held-out accuracy, its floor, the paired difference by subject, and calibration."""
-    encoded, _ = encode_groups(test, tokenizer, longest, config.limits.too_long)
+    encoded, dropped = encode_groups(test, tokenizer, longest, config.limits.too_long)
     fit = [(g.answers[w].text, g.answers[l].text) for g in train for w, l, _, _ in pairs[g.id]]
     if not encoded or not fit:
         log.print("  no held-out pairs, so accuracy is not measured", style="yellow")
@@ -159,6 +159,7 @@ def measure(
         "accuracy_floor": floor.accuracy(texts),
         "floor_difference_interval": [difference.low, difference.high] if difference else None,
         "n": len(leads),
+        "held_out_dropped": dropped,
         "n_subjects": len(set(units)),
         "ece": calibration.ece(predicted, observed),
         "perfect_ece": calibration.perfect_ece(predicted, seed=seed),
