@@ -322,3 +322,5 @@ def test_sweep_keeps_each_value_in_a_folder_of_its_own(tmp_path: Path, capsys: p
     assert steps == [1, 2]
     assert assent("sweep", tmp_path / "s.yaml", "pretrain.steps", "--out", tmp_path / "out") == 2
     assert "is no sweep" in capsys.readouterr().err
+    assert assent("sweep", tmp_path / "s.yaml", "pretrain.steps=1,many", "--out", tmp_path / "other") == 2
+    assert not (tmp_path / "other").exists()  # the bad value is found before the good one runs

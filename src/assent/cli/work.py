@@ -59,7 +59,11 @@ def sweep(recipe: Path, override: Annotated[str, typer.Argument(metavar="step.ke
     key, equals, values = override.partition("=")
     if not equals or not values:
         raise ConfigError(f"`{override}` is no sweep", fix="write it as step.key=a,b,c")
+    from assent.config.recipe import load
+
     root = out or Path("runs") / f"{recipe.stem}-sweep"
+    for value in values.split(","):  # a bad value is found before the first one has run for an hour
+        load(recipe, [f"{key}={value}"])
     for value in values.split(","):
         log.rule(f"{key}={value}")
         _run(recipe, [f"{key}={value}"], root / f"{key}={value}", None)
