@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up everything they need: .venv, from requirements.lock.
-.PHONY: setup demo test check evidence bench serve docs clean
+.PHONY: setup demo test check evidence people bench serve docs clean
 
 ASSENT := .venv/bin/assent
 PYTEST := .venv/bin/python -m pytest
@@ -18,13 +18,21 @@ test: setup            ## everything that must hold, under 10 minutes on 2 cores
 check: setup           ## format, lint, types
 	@.venv/bin/ruff format --check src tests
 	@.venv/bin/ruff check src tests
-	@.venv/bin/mypy -p assent.core -p assent.config -p assent.artifacts -p assent.stats -p assent.formats -p assent.report -p assent.ops -p assent.losses -p assent.advantages
+	@.venv/bin/mypy -p assent.core -p assent.config -p assent.artifacts -p assent.stats -p assent.formats -p assent.report -p assent.ops -p assent.losses -p assent.advantages -p assent.feedback -p assent.web -p assent.serving
 
 evidence: setup        ## the measured claims, in full; resumable, hours
 	@.venv/bin/python -m assent.experiments.claims $(ARGS)
 
-bench serve:           ## what later releases bring
-	@echo "make $@: not there yet (see Limitations in README.md)" >&2; exit 2
+people: setup          ## the rating service's claims, about an hour: 1,000 submits and SIGKILL, 200 raters, coverage
+	@OMP_NUM_THREADS=1 $(PYTEST) -s -m evidence
+	@.venv/bin/python -m benchmarks.rating_load --db sqlite
+	@.venv/bin/python -m benchmarks.rating_load --db postgresql
+
+bench: setup           ## every row of docs/performance.md, about an hour; ARGS="dpo --peer trl" for one
+	@.venv/bin/python -m benchmarks $(or $(ARGS),all); code=$$?; .venv/bin/python -m benchmarks --table; exit $$code
+
+serve: setup           ## collect judgments from people: http://127.0.0.1:8000
+	@$(ASSENT) serve $(ARGS)
 
 docs: setup            ## figures in README and docs, filled from runs/
 	@.venv/bin/python scripts/fill_docs.py

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -20,21 +21,27 @@ from pydantic.fields import FieldInfo
 from assent.config import blocks
 from assent.config import steps as kinds
 from assent.report.data import Number
+from assent.report.frontier import Frontier, markdown
 from assent.report.wording import MISSING, duration, interval, number
 from assent.steps.summary import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs"
-SHARED = (
-    blocks.Optimiser,
-    blocks.Sampling,
-    blocks.Limits,
-    kinds.Raters,
-    kinds.RewardSource,
-    kinds.Kl,
-    kinds.Value,
-)
-"""Blocks of settings, each documented once."""
+IMAGES = ROOT / "docs" / "images"
+
+
+def blocks_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Every block of settings in a model, in the order of its fields, the blocks in a block after it."""
+    for field in model.model_fields.values():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield kind
+                yield from blocks_of(kind)
+
+
+COMMONEST = (blocks.Optimiser, blocks.Sampling, blocks.Limits, blocks.Adapter)
+SHARED = tuple(dict.fromkeys([*COMMONEST, *(block for kind in kinds.KINDS.values() for block in blocks_of(kind))]))
+"""Blocks of settings, each documented once; those that most steps have stand first."""
 COMMON = ("kind", "inputs", "seed")
 """Fields every step has, documented by hand above the generated tables."""
 ARROWS = {"high": " ↑", "low": " ↓", None: ""}
@@ -66,11 +73,29 @@ def _kind(name: str, model: type[kinds.StepConfig]) -> str:
     if "*" in model.INPUTS:
         inputs = f"any names, each a model; {inputs}"
     intro = f"### `{name}`\n\n{_line(model.__doc__)}\n\nReads under `from`: {inputs or 'nothing'}."
-    return f"{intro}\n\n{_table(model)}"
+    return "\n\n".join([intro, _table(model), *_conditions(model)])
 
 
 def _block(model: type[BaseModel]) -> str:
-    return f"### Block {model.__name__}\n\n{_line(model.__doc__)}\n\n{_table(model)}"
+    intro = f"### Block {model.__name__}\n\n{_line(model.__doc__)}"
+    return "\n\n".join([intro, _table(model), *_conditions(model)])
+
+
+def _conditions(model: type[Any]) -> list[str]:
+    """Which fields are refused when, from the rules that refuse them; the same condition said once."""
+    found: dict[str, list[str]] = {}
+    for name, (other, values) in model.NEEDS.items():
+        wanted = " or ".join(f"`{other}: {_yaml(value)}`" for value in values)
+        found.setdefault(f"Only with {wanted}", []).append(name)
+    for name, given in getattr(model, "WITH", {}).items():
+        found.setdefault(f"Only with `from: {{{given}: STEP}}`", []).append(name)
+    for name, given in getattr(model, "INSTEAD", {}).items():
+        found.setdefault(f"Not with `from: {{{given}: STEP}}`", []).append(name)
+    if unread := sorted(getattr(model, "UNREAD", ())):
+        found["Refused here, as nothing reads it"] = unread
+    if not found:
+        return []
+    return [" ".join(f"{when}: {', '.join(f'`{name}`' for name in names)}." for when, names in found.items())]
 
 
 def _table(model: type[BaseModel]) -> str:
@@ -100,7 +125,7 @@ def _words(kind: Any) -> str:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in args)
-    if origin is list:
+    if origin in (list, tuple):
         return f"list of {_words(args[0])}"
     if origin is dict:
         return "mapping"
@@ -262,10 +287,37 @@ def tests_line(log: Path) -> str | None:
     return f"```text\n{ends[-1]}\n```" if ends else None
 
 
+def frontier_table(folder: Path) -> str | None:
+    """The table of `assent frontier`, and its picture, which goes beside the docs."""
+    if not (folder / "frontier.json").exists():
+        return None
+    found = Frontier.model_validate_json((folder / "frontier.json").read_text(encoding="utf-8"))
+    shutil.copyfile(folder / "frontier.svg", IMAGES / "frontier.svg")
+    return f"![worth against KL](images/frontier.svg)\n\n{markdown(found)}"
+
+
+def evidence(folder: Path, name: str) -> str | None:
+    """Verdicts and figures of a claim over seeds, and of each seed."""
+    path = folder / "results.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if name not in found:
+        return None
+    lines = ["| | claim | held | figures |", "|---|---|---|---|"]
+    for run, result in found.items():
+        if run == name or run.startswith(f"{name}-seed"):
+            for check in result["checks"]:
+                held = {True: "yes", False: "**no**", None: "measured"}[check["held"]]
+                where = "over seeds" if run == name else run.removeprefix(f"{name}-")
+                lines.append(f"| {where} | {check['claim']} | {held} | {check['figures']} |")
+    return "\n".join(lines)
+
+
 PARTS: tuple[tuple[str, str, Callable[[], str | None], bool], ...] = (
     ("README.md", "demo", lambda: run_figures(RUNS / "demo"), False),
     ("README.md", "test", lambda: tests_line(RUNS / "test.log"), False),
     ("docs/hh.md", "hh", lambda: run_figures(RUNS / "hh"), False),
+    ("docs/which-algorithm.md", "frontier", lambda: frontier_table(RUNS / "evidence/frontier"), False),
+    ("docs/over-optimisation.md", "over-optimisation", lambda: evidence(RUNS / "evidence", "overoptimise"), False),
     ("docs/recipes.md", "fields", recipe_fields, True),
     ("docs/lab.md", "kinds", lab_kinds, True),
     ("docs/lab.md", "sizes", lab_sizes, True),

@@ -22,6 +22,7 @@ import torch
 import torch.utils.tensorboard  # what children import first would take most of their events
 from safetensors.torch import save_file
 
+import tiny_adapters
 import tiny_methods as made
 from assent.train import checkpoint, loop
 from assent.train.tracking import read_metrics
@@ -35,7 +36,15 @@ METHODS: dict[str, Callable[[], object]] = {
         reward_scale="running",
         asked=20,
     ),
+    "dpo": lambda: made.dpo(torch.float32),
+    "dpo-kto": lambda: made.dpo(torch.float32, told={"loss": "kto"}),
+    "dpo-simpo": lambda: made.dpo(torch.float32, told={"loss": "simpo", "beta": 2.0}),
+    "online-dpo": lambda: made.online_dpo(torch.float32),
+    "grpo": lambda: made.grpo(torch.float32, kl={"coef": 0.05}),
+    "grpo-resample": lambda: made.grpo(torch.float32, rule=made.mostly_even, truncated="mask", resample=2),
+    "rloo": lambda: made.rloo(torch.float32, whiten=True),
     "ppo-shared": lambda: made.ppo(torch.float32, value={"trunk": "shared", "warmup": 3}, early_stop_kl=1e-4),
+    "ppo-adapter": lambda: tiny_adapters.ppo(torch.float32),
 }
 FINAL = "final.safetensors"
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from assent.advantages.kl_penalty import AdaptiveKL, FixedKL, KLController, token_rewards
+from assent.advantages.kl_penalty import AdaptiveKL, FixedKL, KLController, answer_rewards, token_rewards
 from ragged import normal, poison, ragged_mask, random_mask, widen
 
 
@@ -41,6 +41,16 @@ def test_padding_and_dropped_rows() -> None:
     wide = token_rewards(score_N, *dirty, widen(mask_NT, 2).bool(), 0.3)
     assert torch.equal(wide[:, :4], plain) and not wide[:, 4:].any()
     assert not plain[1].any() and plain.isfinite().all()
+
+
+def test_an_answers_reward_by_hand() -> None:
+    """KL of 1 + 0 - 2 nats over three tokens, and of 0.5 over one: the padding's is not charged."""
+    logp_NT = torch.tensor([[-1.0, -2.0, -3.0], [-1.0, math.nan, 9.0]])
+    ref_NT = torch.tensor([[-2.0, -2.0, -1.0], [-1.5, 7.0, 7.0]])
+    reward_N = answer_rewards(torch.tensor([5.0, -1.0]), logp_NT, ref_NT, ragged_mask([3, 1]), kl_coef=0.1)
+    torch.testing.assert_close(reward_N, torch.tensor([5.1, -1.05]))
+    with pytest.raises(ValueError, match="score_N has shape"):
+        answer_rewards(torch.zeros(3), logp_NT, ref_NT, ragged_mask([3, 1]), kl_coef=0.1)
 
 
 def test_a_missing_score_on_a_kept_row_is_not_hidden() -> None:

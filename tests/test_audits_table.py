@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tiny
-from assent.audits.table import BEHAVIOUR, Subject, examine, row
+from assent.audits.table import BEHAVIOUR, Subject, examine, examine_best, row
 from assent.config.blocks import Sampling
 from assent.core.records import Answer, Group, Prompt
 from assent.engine.generate import LocalGenerator, Sampled
@@ -128,6 +128,49 @@ def test_diversity_by_hand() -> None:
     assert repeated("w1", "w1", "w2") == pytest.approx(2 / 3)
     assert repeated("w1", "w1", "w1") == 0
     assert repeated("w1", "w2", "w3") == 1
+
+
+# Best of n
+
+
+class ByIds:
+    """A judge whose scores hardly ever tie."""
+
+    def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
+        return [[float(sum(a.token_ids or ())) for a in g.answers] for g in groups]
+
+
+def test_best_of_n_keeps_the_best_of_each_draw(subjects: dict[str, Subject]) -> None:
+    """Three picks a prompt, each from four answers of its own; the figures are those of the picks."""
+    base, prompts = generator(0), tiny.prompts(40, seed=1)
+    found = examine_best(base, ByLength(), ByIds(), prompts, 3, 4, seed=9)
+    drawn = base.draw(prompts, 12, 9).groups
+    for group, kept, tokens in zip(drawn, found.sampled.groups, found.sampled.tokens, strict=True):
+        sums = [sum(a.token_ids or ()) for a in group.answers]
+        expected = [start + sums[start : start + 4].index(max(sums[start : start + 4])) for start in (0, 4, 8)]
+        assert [a.id for a in kept.answers] == [group.answers[i].id for i in expected]
+        assert tokens.answers == tuple(a.token_ids for a in kept.answers) and tokens.group_id == kept.id
+    assert [[len(row) for row in rows] for rows in found.sampled.logps] == [
+        [len(ids) for ids in tokens.answers] for tokens in found.sampled.tokens
+    ]
+    row = figures(found, subjects["a"])
+    assert row["mean_length"].estimate == pytest.approx(np.mean(found.worth)) and row["mean_length"].rows == 120  # type: ignore[arg-type]
+    assert row["kl"] is None and row["kl_bound"].estimate == pytest.approx(np.log(4) - 3 / 4)
+    assert "kl_bound" not in figures(subjects["b"], subjects["a"])
+
+
+def test_best_of_n_with_scores_that_are_missing() -> None:
+    """An answer without a score is not picked; where none has one, the first stands."""
+
+    class Knows:
+        def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
+            return [[None, None, -5.0, None] if i % 2 else [None] * 4 for i, _ in enumerate(groups)]
+
+    base, prompts = generator(0), tiny.prompts(10)
+    found = examine_best(base, None, Knows(), prompts, 1, 4, seed=0)
+    drawn = base.generate(prompts, 4, 0)
+    kept = [group.answers[0].id for group in found.sampled.groups]
+    assert kept == [group.answers[2 if i % 2 else 0].id for i, group in enumerate(drawn)]
 
 
 # Behaviour, on the lab's prompts, with answers of known style

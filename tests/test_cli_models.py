@@ -17,7 +17,7 @@ from assent.core.errors import ModelError
 from assent.core.jsonl import read_records, write_records
 from assent.core.records import Answer, Group, Judgment, Prompt
 from assent.engine.generate import LocalGenerator
-from assent.formats import read_prompts
+from assent.formats import read_demonstrations, read_prompts
 from assent.models.load import load_reward_model, load_tokenizer, save
 from assent.rewards.model import ModelReward
 from assent.stats.bootstrap import win_rate
@@ -110,6 +110,42 @@ def test_sample_to_a_full_device(run: Path, asked: Path, capsys: pytest.CaptureF
     said = error(capsys, "sample", run / "sft", asked, "--max-tokens", 4, "--to", "/dev/full")
     assert "cannot write /dev/full: No space left on device" in said
     assert Path("/dev/full").is_char_device(), "the device was not replaced by a file"
+
+
+# best-of
+
+
+def test_best_of_prints_the_best_of_what_sample_draws(
+    run: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the reward model's own scores of the same answers; written to a file, it is read as demonstrations."""
+    command = (run / "sft", asked, "-n", 5, "--max-tokens", 6, "--seed", 2)
+    out(capsys, "sample", *command, "--to", tmp_path / "g.jsonl")
+    groups = read_records(tmp_path / "g.jsonl", Group)
+    folder = run / "reward" / "weights"
+    scores = ModelReward("rm", load_reward_model(folder), load_tokenizer(folder)).score(groups)
+    best = [max(zip(row, g.answers, strict=True), key=lambda pair: (pair[1].finish == "stop", pair[0]))[1]
+            for g, row in zip(groups, scores, strict=True)]  # fmt: skip
+    assert assent("best-of", *command, "--reward", run / "reward") == 0
+    said = capsys.readouterr()
+    assert [json.loads(line)["answer"]["id"] for line in said.out.splitlines()] == [a.id for a in best]
+    means = [sum(map(float, row)) / 5 for row in scores]  # type: ignore[arg-type]
+    tops = [max(map(float, row)) for row in scores]  # type: ignore[arg-type]
+    shown = [line.split() for line in said.err.splitlines() if line.strip()[:1].isdigit()]
+    assert [(row[0], row[1]) for row in (shown[0], shown[-1])] == [
+        ("1", f"{sum(means) / 3:.3f}"), ("5", f"{sum(tops) / 3:.3f}")]  # fmt: skip
+    assert [row[0] for row in shown] == ["1", "2", "4", "5"]
+    assert out(capsys, "best-of", *command, "--reward", run / "reward", "--to", tmp_path / "d.jsonl") == ""
+    assert [d.answer.id for d in read_demonstrations(tmp_path / "d.jsonl")] == [a.id for a in best]
+
+
+def test_best_of_where_it_cannot_work(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("best-of", run / "sft", asked)
+    assert "every answer would be the same" in error(capsys, *command, "--reward", run / "reward", "--temperature", 0)
+    assert str(run / "sft" / "weights") in error(capsys, *command, "--reward", run / "sft", "--max-tokens", 4)
+    assert "is a step that made no model" in error(capsys, *command, "--reward", run / "collect")
+    assert "leaves no room" in error(capsys, *command, "--reward", run / "reward", "--max-tokens", 10_000)
+    assert assent(*command) == 2 and "--reward" in capsys.readouterr().err
 
 
 # score
@@ -313,6 +349,9 @@ def test_names_of_models(run: Path, tmp_path: Path) -> None:
         folder_of(str(run / "audit"))
     with pytest.raises(ModelError, match="is a run, but one model is needed") as error:
         folder_of(str(run))
+    assert f"{run}/ppo" in str(error.value)
+    with pytest.raises(ModelError, match="no such step in this run") as error:  # and not asked of the hub
+        folder_of(str(run / "pop"))
     assert f"{run}/ppo" in str(error.value)
     shutil.copytree(run / "sft", tmp_path / "sft")
     (tmp_path / "sft" / "manifest.json").unlink()

@@ -121,6 +121,70 @@ def test_bad_overrides(override: str, why: str) -> None:
         loop(override, sft={"epochs": 2})
 
 
+# Settings that nothing would read
+
+
+MEMBERS = {"ensemble": {"members": 2}}
+
+
+def test_combine_goes_with_an_ensemble_among_the_reward_models() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)`combine` is not read without an ensemble.*`ensemble: \{\}`") as error:
+        loop("ppo.combine.how=min")
+    assert "ppo.combine" in str(error.value)
+    assert loop("ppo.combine.how=min", reward=MEMBERS).steps["ppo"].combine.how == "min"
+    second = {"kind": "reward", "from": LOOP["steps"]["reward"]["from"], **MEMBERS}
+    both = {"from": {"policy": "sft", "reward": ["reward", "second"]}}
+    assert loop("ppo.combine.how=min", second=second, ppo=both)
+
+
+@pytest.mark.parametrize(("key", "value"), [("data", "d.jsonl"), ("model", "m/x"), ("held_out", 0.2)])
+def test_a_setting_at_the_top_that_no_step_takes(key: str, value: Any) -> None:
+    steps = {"pretrain": {"data": "t.jsonl"}, "sft": {"from": {"model": "pretrain"}, "data": "lab"}}
+    if key == "model":
+        steps["pretrain"] = {"model": {}}
+    with pytest.raises(ConfigError, match=f"`{key}` .*not read"):
+        parse({key: value, "steps": steps}, "r", "r", [])
+    with pytest.raises(ConfigError, match=f"`{key}` .*not read"):
+        parse({"steps": steps}, "r", "r", [f"{key}={value}"])
+
+
+def test_the_share_held_out_goes_with_data_that_is_not_the_labs() -> None:
+    for data in ("d.jsonl", "lab:sums"):
+        assert parse({"held_out": 0.2, "steps": {"sft": {"model": "m/x", "data": data}}}, "r", "r", []).held_out == 0.2
+
+
+def test_demonstrations_of_a_step_stand_for_the_data_at_the_top() -> None:
+    steps = {
+        "sft": {"model": "m/x"},
+        "best": {"kind": "best_of", "from": {"policy": "sft"}, "rewards": [{"length": {"target": 9}}]},
+        "again": {"kind": "sft", "from": {"model": "sft", "demonstrations": "best"}},
+    }
+    made = parse({"data": "d.jsonl", "steps": steps}, "r", "r", [])
+    assert made.steps["best"].data == "d.jsonl" and made.steps["again"].data == "lab"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (["ppo.kl.estimator=k3"], "r.yaml: ppo.kl: `estimator` is not read with `place: reward`"),
+        (["ppo.kl.estimator=k3", "ppo.kl.place=loss"], None),
+        (["ppo.kl.place=loss", "ppo.kl.estimator=k3"], None),
+        (["ppo.value.trunk=shared"], None),
+        (["ppo.value.trunk=shared", "ppo.value.init=policy"], "ppo.value: `init` is not read with `trunk: shared`"),
+        (["ppo.kl.coef=0"], None),
+        (["collect.source=file", "collect.data=d.jsonl", "collect.from={}"], None),
+        (["collect.source=file", "collect.data=d.jsonl"], "`from` is not read with `source: file`"),
+        (["collect.answers=3", "collect.source=file", "collect.data=d.jsonl"], "`answers` is not read"),
+    ],
+)
+def test_overrides_are_held_to_the_same(overrides: list[str], why: str | None) -> None:
+    if why is None:
+        assert loop(*overrides)
+    else:
+        with pytest.raises(ConfigError, match=re.escape(why)):
+            loop(*overrides)
+
+
 # Mistakes in the file
 
 
@@ -134,7 +198,13 @@ def test_bad_overrides(override: str, why: str) -> None:
         ({"sft": {"epochs": 0}}, "sft.epochs", "greater than or equal to 1 (got 0)"),
         ({"sft": {"epochs": True}}, "sft.epochs", "yes or no"),
         ({"sft": {"limits": {"too_long": "cut"}}}, "sft.limits.too_long", "'error' or 'drop'"),
-        ({"sft": {"from": "pretrain"}}, "sft.from", "dictionary"),
+        ({"sft": {"from": "pretrain"}}, "sft.from", "must be a mapping of settings"),
+        ({"ppo": {"kl": 0.1}}, "ppo.kl", "must be a mapping of settings, as in {key: value} (got 0.1)"),
+        ({"ppo": {"adapter": {"targets": "q_proj"}}}, "ppo.adapter.targets", "must be a list, as in [one, two]"),
+        ({"ppo": {"adapter": {"ranks": 4}}}, "ppo.adapter.ranks", "unknown key `ranks`; did you mean `rank`?"),
+        ({"ppo": {"rewards": [{"lenght": {}}]}}, "ppo.rewards.0.lenght", "did you mean `length`?"),
+        ({"ppo": {"rewards": [{"length": {"traget": 3}}]}}, "rewards.0.length.traget", "did you mean `target`?"),
+        ({"ppo": {"optimiser": {"beta2": 1}}}, "ppo.optimiser.beta2", "less than 1 (got 1)"),
         ({"sft": {"from": {"policy": "pretrain"}}}, "sft.from", "unknown input `policy`"),
         ({"ppo": {"from": {"reward": "reward"}}}, "ppo.from", "input `policy` is missing"),
         ({"ppo": {"from": {"policy": "sf", "reward": "reward"}}}, "ppo", "no step `sf`; did you mean `sft`?"),
@@ -179,6 +249,8 @@ def test_steps_that_read_each_other() -> None:
         ("steps: {sft: {}}\nsed: 2", "unknown key `sed`; did you mean `seed`?"),
         ("steps: {sft: {model: a/b}}\nseed: x", "seed: "),
         ("steps: {sft: {}\n", "not valid YAML"),
+        ("steps: &s {sft: *s}", "not valid YAML"),
+        ("steps: {sft: {data: 2001-99-99}}", "not valid YAML"),
         ("steps:\n  sft: {}\n  sft: {}\n", "key `sft` stands twice"),
         ("steps: {sft: {}}\nformat: 2", "format"),
     ],
@@ -188,6 +260,20 @@ def test_files_that_are_no_recipe(tmp_path: Path, text: str, why: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(why)) as error:
         load(path)
     assert str(path) in str(error.value)
+
+
+def test_an_override_changes_one_step_of_those_that_share_an_anchor(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "steps:\n"
+        "  sft: {model: a/b}\n"
+        "  a: &a {kind: grpo, from: {policy: sft}, rewards: [{exact: {}}], kl: &kl {coef: 0.1}}\n"
+        "  b: {<<: *a, prompts: 8}\n"
+        "  c: {kind: grpo, from: {policy: sft}, rewards: [{length: {target: 3}}], kl: *kl}\n",
+    )
+    steps = load(path, ["a.kl.coef=0.5", "c.from.policy=b"]).steps
+    assert [steps[name].kl.coef for name in "abc"] == [0.5, 0.1, 0.1]
+    assert [steps[name].inputs["policy"] for name in "abc"] == ["sft", "sft", "b"]
 
 
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:

@@ -116,8 +116,13 @@ BAD = {
         "no prefix",
     ),
     "other": (
-        "{% if add_generation_prompt %}<q>{% else %}<a>{{ messages[-1].content }}{{ eos_token }}{% endif %}",
+        "{% if add_generation_prompt %}<q>{{ messages[0].content }}{% else %}"
+        "<a>{{ messages[-1].content }}{{ eos_token }}{% endif %}",
         "no prefix",
+    ),
+    "deaf": (
+        "{% if not add_generation_prompt %}{{ messages[-1].content }}{{ eos_token }}{% endif %}",
+        "leaves the user message out: 'Hello'",
     ),
     "endless": ("{% for m in messages %}{{ m.content }}\n{% endfor %}", "0 times"),
     "twice": (

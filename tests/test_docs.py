@@ -96,7 +96,7 @@ def test_commands_are_found_and_wrong_ones_are_seen(tmp_path: Path) -> None:
 def test_named_commands_and_make_targets_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert set(re.findall(r"`assent (\w+)", text)) <= set(commands)
+    assert set(re.findall(r"`assent (\w[\w-]*)", text)) <= set(commands)
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(re.findall(r"(?:`|^ *)make (\w+)(?:`|$| +ARGS| {2})", text, re.MULTILINE)) <= set(targets)
 

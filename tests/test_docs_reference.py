@@ -12,7 +12,7 @@ import yaml
 
 from assent.config.blocks import Block
 from assent.config.recipe import TOP
-from assent.config.steps import KINDS, PpoConfig
+from assent.config.steps import KINDS, GrpoConfig, PpoConfig, RlooConfig, StepConfig
 from assent.lab.prompts import WEIGHTS
 from assent.lab.raters import Dials
 from assent.steps.summary import METRICS
@@ -32,13 +32,17 @@ def test_details_are_numbered_and_point_at_files(page: Path) -> None:
     assert "## What we left out" in page.read_text(encoding="utf-8")
 
 
-def test_trl_table_states_our_defaults() -> None:
-    table = (ROOT / "docs/algorithms/ppo.md").read_text(encoding="utf-8").split("| our default |")[1].split("\n\n")[0]
+@pytest.mark.parametrize(
+    ("page", "kind", "least"), [("ppo", PpoConfig, 13), ("grpo", GrpoConfig, 14), ("rloo", RlooConfig, 10)]
+)
+def test_trl_table_states_our_defaults(page: str, kind: type[StepConfig], least: int) -> None:
+    text = (ROOT / f"docs/algorithms/{page}.md").read_text(encoding="utf-8")
+    table = text.split("| our default |")[1].split("\n\n")[0]
     rows = [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in table.strip().splitlines()[1:]]
-    assert len(rows) > 12
+    assert len(rows) >= least
     for *_, ours, default in rows:
         for key in re.findall(r"`([\w.]+)`", ours):
-            value: object = PpoConfig.model_construct()
+            value: object = kind.model_construct()
             for part in key.split("."):
                 value = getattr(value, part)
             stated = yaml.safe_load(default)
@@ -48,15 +52,27 @@ def test_trl_table_states_our_defaults() -> None:
 # Metrics
 
 EMIT = {
-    "methods/figures.py": ("rollout_figures", "update_figures"),
+    "methods/figures.py": (
+        "rollout_figures",
+        "_kl_figures",
+        "reward_figures",
+        "group_figures",
+        "critic_figures",
+        "update_figures",
+        "value_figures",
+    ),
     "methods/rollout.py": ("agreement",),
     "methods/sft.py": ("observe", "loss"),
     "methods/reward.py": ("observe", "loss"),
-    "methods/ppo.py": ("observe", "_note"),
+    "methods/online.py": ("note",),
+    "methods/dpo.py": ("observe",),
+    "methods/preference.py": ("_figures", "_kl_figure"),
+    "methods/online_dpo.py": ("_figures",),
+    "methods/groups.py": ("_measure", "_resampled"),
     "train/loop.py": ("run", "_step", "update", "accumulate"),
     "train/tracking.py": ("log",),
     "rewards/total.py": ("figures",),
-    "steps/ppo.py": ("_probes",),
+    "steps/online.py": ("probes",),
 }
 """Where figures of metrics.jsonl get their names."""
 
@@ -107,7 +123,7 @@ def documented(*sections: str) -> set[str]:
 def test_every_logged_metric_is_documented_and_no_other() -> None:
     emitted = {key for file, names in EMIT.items() for f in functions(SOURCE / file, *names) for key in keys(f)}
     assert len(emitted) > 35
-    assert emitted == documented("Every step", "SFT", "Reward model\n", "PPO")
+    assert emitted == documented("Every step", "SFT", "Reward model\n", "DPO", "Online DPO", "GRPO", "PPO")
 
 
 def test_every_figure_of_the_table_is_documented() -> None:
@@ -119,9 +135,10 @@ def test_every_figure_of_the_table_is_documented() -> None:
 
 
 def test_every_headline_is_documented() -> None:
-    measured = {key for f in functions(SOURCE / "steps/reward.py", "measure") for key in keys(f)}
+    measured = {key for f in functions(SOURCE / "steps/measure.py", "measure", "disagreement") for key in keys(f)}
     assert measured == documented("The reward model beside")
-    places = dict.fromkeys(KINDS, ("step",)) | {"collect": ("_headline",)}
+    places = dict.fromkeys(KINDS, ("step",)) | {"collect": ("_headline",), "dpo": ("step", "_measure")}
+    places["online"] = ("headline",)  # of ppo and grpo
     written = {
         key
         for kind, names in places.items()

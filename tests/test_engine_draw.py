@@ -1,7 +1,6 @@
 """One draw: the random numbers, and whether tokens come out with the probabilities they should have."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ from scipy import stats
 
 import tiny
 from assent.core.hashing import hash_int
-from assent.engine.sample import draw, sample, uniform
+from assent.engine.draw import BLOCK, draw, likeliest, uniform
+from assent.engine.sample import sample
 
 STORIES = Path(os.environ.get("ASSENT_TEST_DATA", "../shared")) / "models/stories260K"
 MASK = 2**64 - 1
@@ -28,20 +28,23 @@ def test_the_published_splitmix64_stream() -> None:
     """The first outputs for state 0, as in the reference implementation's known answers."""
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     zero_N = torch.zeros(1, dtype=torch.int64)
-    assert [float(uniform(zero_N, t)) for t in range(3)] == [(x >> 11) * 2.0**-53 for x in published]
+    assert uniform(zero_N, torch.arange(3)).tolist() == [(x >> 11) * 2.0**-53 for x in published]
 
 
 def test_uniforms_equal_pythons_integers() -> None:
     keys = [hash_int(3, f"a{i}") for i in range(200)] + [0, 1, 2**63 - 1]
     for position in (0, 1, 77):
-        assert uniform(torch.tensor(keys), position).tolist() == [splitmix(k, position) for k in keys]
+        assert uniform(torch.tensor(keys), torch.tensor(position)).tolist() == [splitmix(k, position) for k in keys]
+    assert uniform(torch.tensor(keys[:3]), torch.tensor([5, 0, 9])).tolist() == [
+        splitmix(k, t) for k, t in zip(keys, (5, 0, 9), strict=False)
+    ]
 
 
 def test_uniforms_are_uniform_over_answers_and_over_positions() -> None:
     seed = 11
     print(f"seed {seed}")
     keys_N = torch.tensor([hash_int(seed, f"answer {i}") for i in range(2000)])
-    table_NT = torch.stack([uniform(keys_N, t) for t in range(20)], dim=1)
+    table_NT = uniform(keys_N[:, None], torch.arange(20))
     assert stats.kstest(table_NT[:, 3], "uniform").pvalue > 1e-4
     assert stats.kstest(table_NT[:100].flatten(), "uniform").pvalue > 1e-4
     correlation = torch.corrcoef(table_NT.T) - torch.eye(20)
@@ -77,30 +80,55 @@ def agrees(tokens: torch.Tensor, model, prompt: tuple[int, ...], temperature: fl
 
 
 def test_what_cannot_be_drawn_never_is() -> None:
-    logits_NV = torch.tensor([[-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]]).repeat(5000, 1)
-    keys_N = torch.tensor([hash_int(i) for i in range(5000)])
-    token_N, logp_N = draw(logits_NV, keys_N, 0, 1.0)
-    assert set(token_N.tolist()) == {1, 3}
-    assert torch.isfinite(logp_N).all()
+    """Ids of -inf at the ends, in the middle, and whole blocks of them."""
+    possible = [1, 3, 2 * BLOCK + 5, 3 * BLOCK - 1, 5 * BLOCK + 2]
+    logits_V = torch.full((6 * BLOCK + 7,), -torch.inf)
+    logits_V[possible] = torch.tensor([0.0, 1.0, 0.5, -0.5, 0.0])
+    draws_N = torch.linspace(0, 1 - 2.0**-53, 5000, dtype=torch.float64)
+    token_N, logp_N = draw(logits_V.repeat(5000, 1), draws_N)
+    assert sorted(set(token_N.tolist())) == possible and torch.equal(token_N, token_N.sort().values)
+    torch.testing.assert_close(logp_N, torch.log_softmax(logits_V, 0)[token_N])
 
 
 @pytest.mark.parametrize("value, token", [(0.0, 1), (1 - 2.0**-53, 3)])
-def test_the_ends_of_the_unit_interval(value: float, token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [5, BLOCK, BLOCK + 1, 3 * BLOCK])
+def test_the_ends_of_the_unit_interval(value: float, token: int, size: int) -> None:
     """The smallest and the largest uniform number take the first and the last token that is possible."""
-    given = torch.tensor([value], dtype=torch.float64)
-    monkeypatch.setattr(sys.modules["assent.engine.sample"], "uniform", lambda keys_N, position: given)
-    logits_NV = torch.tensor([[-torch.inf, 0.0, 0.5, 1.0, -torch.inf]])
-    assert draw(logits_NV, torch.zeros(1, dtype=torch.int64), 0, 1.0)[0].item() == token
+    logits_V = torch.full((size,), -torch.inf)
+    logits_V[1:4] = torch.tensor([0.0, 0.5, 1.0])
+    assert draw(logits_V[None], torch.tensor([value]).double())[0].item() == token
+    assert draw(logits_V.flip(0)[None], torch.tensor([value]).double())[0].item() == size - 1 - {1: 3, 3: 1}[token]
 
 
-def test_a_cumulated_probability_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cumulated_probability_by_hand() -> None:
     """p = (1/2, 1/4, 1/4): 0.6 falls into the second token, 0.5 too (its lower end), 0.8 into the third."""
-    given = torch.tensor([0.6, 0.5, 0.8, 0.49]).double()
-    monkeypatch.setattr(sys.modules["assent.engine.sample"], "uniform", lambda keys_N, position: given)
     logits_NV = torch.tensor([0.5, 0.25, 0.25]).double().log().repeat(4, 1)
-    token_N, logp_N = draw(logits_NV, torch.zeros(4, dtype=torch.int64), 0, 1.0)
+    token_N, logp_N = draw(logits_NV, torch.tensor([0.6, 0.5, 0.8, 0.49]).double())
     assert token_N.tolist() == [1, 1, 2, 0]
     torch.testing.assert_close(logp_N.exp(), torch.tensor([0.25, 0.25, 0.25, 0.5]).double())
+
+
+@pytest.mark.parametrize("size", [2, 40, BLOCK, BLOCK + 1, 2 * BLOCK, 1000])
+def test_blocks_find_what_one_long_sum_finds(size: int) -> None:
+    """The first token whose cumulated probability passes the number, cumulated over all ids at once."""
+    print(f"seed {size}")
+    torch.manual_seed(size)
+    logits_NV = 3 * torch.randn(400, size, dtype=torch.float64)
+    logits_NV[torch.rand_like(logits_NV) < 0.2] = -torch.inf
+    logits_NV[:, size // 2] = 0.0
+    uniform_N = torch.rand(400, dtype=torch.float64)
+    token_N, logp_N = draw(logits_NV, uniform_N)
+    for logits_V, number, token, logp in zip(logits_NV, uniform_N, token_N, logp_N, strict=True):
+        cumulated = torch.softmax(logits_V, 0).cumsum(0)
+        wanted = next(i for i, total in enumerate(cumulated.tolist()) if total > float(number * cumulated[-1]))
+        assert int(token) == wanted
+        assert float(logp) == pytest.approx(float(torch.log_softmax(logits_V, 0)[wanted]), abs=1e-12)
+
+
+def test_the_likeliest_token_by_hand() -> None:
+    token_N, logp_N = likeliest(torch.tensor([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1]]).double().log())
+    assert token_N.tolist() == [1, 0]
+    assert logp_N.exp().tolist() == pytest.approx([0.5, 0.7])
 
 
 @pytest.mark.skipif(not STORIES.exists(), reason=f"no {STORIES}: set ASSENT_TEST_DATA")

@@ -82,3 +82,50 @@ def test_the_text_ends_before_the_stop_id_whichever_it_is() -> None:
     assert stopped and all(a.finish == "stop" for a in stopped)
     for answer in stopped:
         assert answer.text == made.tokenizer.decode(answer.token_ids[:-1], skip_special_tokens=True)
+
+
+def stopping(*stop: str) -> LocalGenerator:
+    return LocalGenerator(tiny.policy(), tiny.tokenizer(), "tiny", Sampling(max_tokens=20, stop=stop))
+
+
+def test_stop_strings_end_an_answer_and_cut_its_text() -> None:
+    """Ids are kept as sampled up to the token that completes the string; the text ends before it."""
+    prompts, strings = tiny.prompts(6), ("w1", "w2 w", "w30")
+    free = [a for g in stopping().generate(prompts, 4, seed=3) for a in g.answers]
+    cut = [a for g in stopping(*strings).generate(prompts, 4, seed=3) for a in g.answers]
+    stopped = 0
+    for long, short in zip(free, cut, strict=True):
+        places = [at for s in strings if (at := long.text.find(s)) >= 0]
+        assert short.id == long.id and short.token_ids == long.token_ids[: len(short.token_ids)]
+        if not places:
+            assert short == long
+            continue
+        stopped += 1
+        assert short.text == long.text[: min(places)] and short.finish == "stop"
+        spelt = tiny.tokenizer().decode(short.token_ids, skip_special_tokens=True)
+        before = tiny.tokenizer().decode(short.token_ids[:-1], skip_special_tokens=True)
+        assert any(s in spelt for s in strings) and not any(s in before for s in strings)
+    assert stopped > 5
+
+
+def test_a_stop_string_far_into_an_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only an answer's end is decoded."""
+    import assent.engine.generate as generate
+
+    monkeypatch.setattr(generate, "SPARE", 2)
+    (free,) = stopping().generate(tiny.prompts(1), 8, seed=3)
+    long = max(free.answers, key=lambda a: len(a.token_ids))
+    words = long.text.split()
+    assert len(words) > 12
+    at = next(i for i in range(10, len(words) - 1) if f"{words[i]} {words[i + 1]}" not in " ".join(words[: i + 1]))
+    (cut,) = stopping(f"{words[at]} {words[at + 1]}").generate(tiny.prompts(1), 8, seed=3)
+    (short,) = [a for a in cut.answers if a.id == long.id]
+    assert short.text.split() == words[:at] and short.finish == "stop"
+    assert short.token_ids == long.token_ids[: len(short.token_ids)] and len(short.token_ids) < len(long.token_ids)
+
+
+def test_an_empty_stop_string_is_refused() -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
+        Sampling(stop=("w1", ""))
+    with pytest.raises(ValueError, match="must be a list"):
+        Sampling(stop="w1")

@@ -7,7 +7,7 @@ from transformers import AutoModelForSequenceClassification
 
 import tiny
 from assent.data.collate import TokenGroup
-from assent.engine.score import score, score_all
+from assent.engine import score, score_all
 from assent.models import heads
 
 FAMILIES = list(tiny.FAMILIES)

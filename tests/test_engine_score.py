@@ -1,14 +1,12 @@
 """`engine.score` against plain transformers, one unpadded row at a time."""
 
-import sys
-
 import pytest
 import torch
 from torch import Tensor
 
 import tiny
 from assent.data import collate
-from assent.engine.score import Scores, score, score_all
+from assent.engine import Scores, packed, score, score_all
 
 FAMILIES = list(tiny.FAMILIES)
 EXACT = {"rtol": 0.0, "atol": 1e-9}
@@ -92,16 +90,16 @@ def test_the_id_of_padding_does_not_matter(family: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.no_grad()
 def test_these_tests_see_wrong_positions(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted fault: positions counted from the padding. GPT-2's are absolute; Llama's only relative, so
-    the same shift within a row changes nothing there, which is why both families are tested."""
+    """Planted fault: every position one too far. GPT-2's are absolute; Llama's only relative, so the same
+    shift within a row changes nothing there, which is why both families are tested."""
     model, groups = tiny.policy(family), tiny.groups(6, seed=1)
-    real = collate.collate
+    real = packed.forward
 
-    def counted_from_the_edge(given):
-        made = real(given)
-        return made._replace(positions_NS=torch.arange(made.ids_NS.shape[1]).expand_as(made.ids_NS))
+    def one_too_far(model, ids_Q, positions_Q, layout):
+        return real(model, ids_Q, positions_Q + 1, layout)
 
-    monkeypatch.setattr(sys.modules["assent.engine.score"], "collate", counted_from_the_edge)
+    score(model, groups)  # the trial of the way it is run must not see the fault
+    monkeypatch.setattr(packed, "forward", one_too_far)
     gap = (score(model, groups).logp_NT - slow_logp(model, groups)).abs().max()
     assert (gap > 0.01) == (family == "gpt2")
 
@@ -115,7 +113,7 @@ def test_an_answer_of_one_token_and_a_prompt_of_one() -> None:
 
 
 def gradient(model, groups, budget: int) -> dict[str, Tensor]:
-    from assent.engine.score import cut
+    from assent.engine.budget import cut
 
     model.zero_grad()
     for piece in cut(groups, budget):

@@ -24,9 +24,9 @@ def columns(source: Any) -> list[dict[str, Any]]:
     ("name", "data"),
     [
         ("a.jsonl", LINES.encode()),
-        ("a.jsonl.gz", gzip.compress(("\n" + LINES).encode())),
+        ("a.jsonl.gz", gzip.compress(("\n" + LINES).encode(), mtime=0)),
         ("a.json", json.dumps(ROWS, indent=1).encode()),
-        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
         ("lines.json", LINES.encode()),
     ],
 )
@@ -76,7 +76,7 @@ BAD = {
     "json list of numbers": ("a.json", b"[5]", "row 1: a int, but each row must be an object"),
     "latin-1": ("a.jsonl", '{"n": "é"}'.encode("latin-1"), "is not a UTF-8 JSON-lines file"),
     "latin-1 json": ("a.json", '[{"n": "é"}]'.encode("latin-1"), "is not a UTF-8 JSON file"),
-    "cut gzip": ("a.jsonl.gz", gzip.compress(LINES.encode())[:-9], "is not a UTF-8 JSON-lines file"),
+    "cut gzip": ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-9], "is not a UTF-8 JSON-lines file"),
     "no gzip": ("a.json.gz", b"[]", "is not a UTF-8 JSON file"),
     "long csv row": ("a.csv", b"a,b\n1,2\n1,2,3\n", r"a.csv:3: the header has 2 cells"),
     "short csv row": ("a.csv", b"a,b\n1\n", r"a.csv:2: the header has 2 cells"),

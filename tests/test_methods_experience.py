@@ -5,8 +5,12 @@ import torch
 
 import tiny
 import tiny_methods as made
-from assent.methods.experience import minibatch, split, stack
+from assent.methods.experience import minibatch, split, stack, weight_of
 from ragged import ragged_mask
+
+
+def weigh(config):
+    return lambda item: weight_of(item.table["mask"], config)
 
 
 def tables(groups, seed: int = 1) -> dict[str, torch.Tensor]:
@@ -46,7 +50,7 @@ def test_denominators_by_hand(how: str, expected: float) -> None:
     ]
     whole = tables(groups)
     whole["mask"][3] = False
-    batch = minibatch(split(groups, whole), made.ppo_config(aggregation=how), frozenset({"value"}))
+    batch = minibatch(split(groups, whole), weigh(made.ppo_config(aggregation=how)), frozenset({"value"}))
     assert batch.weight == expected and batch.modules == {"value"}
     assert [(e.policy_denominator, e.token_denominator) for e in batch.items] == [(expected, 6.0)] * 2
 
@@ -55,5 +59,5 @@ def test_a_minibatch_without_a_token_is_none() -> None:
     groups = tiny.groups(2, seed=3)
     whole = tables(groups)
     whole["mask"][:] = False
-    assert minibatch(split(groups, whole), made.ppo_config(), None) is None
-    assert minibatch([], made.ppo_config(), None) is None
+    assert minibatch(split(groups, whole), weigh(made.ppo_config()), None) is None
+    assert minibatch([], weigh(made.ppo_config()), None) is None

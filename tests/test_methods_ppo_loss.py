@@ -151,7 +151,7 @@ def test_against_slow_loops(case: str) -> None:
     # A reference that differs, as after some steps: step 1, because step 0 insists that it does not.
     method.reference = tiny.perturbed(method.reference, seed=11, size=0.03)
     if method.critic is None:
-        torch.nn.init.normal_(method.head.weight, std=0.3)
+        torch.nn.init.normal_(method.value_head.weight, std=0.3)
     old = copy.deepcopy(method.modules)
     batch = next(iter(method.batches(1)))
     slow = Slow(method, old)

@@ -8,7 +8,8 @@ import torch
 import tiny
 import tiny_methods as made
 from assent.core.errors import TrainingError
-from assent.data import collate
+from assent.engine import packed
+from assent.engine.row import packs
 from assent.methods.ppo import Ppo
 
 
@@ -77,15 +78,16 @@ def logits_off_by_one(method: Ppo, patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def positions_from_the_edge(method: Ppo, patch: pytest.MonkeyPatch) -> None:
-    """The trainer's passes ignore the padding: GPT-2 counts its positions from the left edge."""
-    real = collate.collate
+def positions_one_too_far(method: Ppo, patch: pytest.MonkeyPatch) -> None:
+    """The trainer's passes count positions from 1 (GPT-2's are absolute, so that it shows)."""
+    real = packed.forward
 
-    def wrong(groups):
-        rows = real(groups)
-        return rows._replace(positions_NS=torch.arange(rows.ids_NS.shape[1]).expand_as(rows.ids_NS))
+    def wrong(model, ids_Q, positions_Q, layout):
+        return real(model, ids_Q, positions_Q + 1, layout)
 
-    patch.setattr(sys.modules["assent.engine.score"], "collate", wrong)
+    for model in (method.policy, method.reference, *([method.critic] if method.critic is not None else [])):
+        assert packs(model)  # found out now: the trial must not see the fault
+    patch.setattr(packed, "forward", wrong)
 
 
 FAULTS = [
@@ -95,13 +97,13 @@ FAULTS = [
     temperature_forgotten_by_the_sampler,
     temperature_forgotten_for_the_reference,
     logits_off_by_one,
-    positions_from_the_edge,
+    positions_one_too_far,
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_planted_fault_is_refused_at_step_0(fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    family = "gpt2" if fault is positions_from_the_edge else "llama"
+    family = "gpt2" if fault is positions_one_too_far else "llama"
     method = made.ppo(
         policy=tiny.policy(family),
         reference=tiny.policy(family),

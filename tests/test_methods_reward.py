@@ -11,7 +11,8 @@ import tiny
 import tiny_methods as made
 from assent.data.collate import TokenGroup
 from assent.engine import score, score_all
-from assent.methods.reward import RankedItem, Reward
+from assent.methods.pairs import Pair, RankedItem
+from assent.methods.reward import Reward
 from assent.train import loop
 from assent.train.method import Batch
 from assent.train.tracking import read_metrics
@@ -29,7 +30,7 @@ def with_rewards(method: Reward, values: list[float], monkeypatch: pytest.Monkey
 
 def items(*pairs: tuple[tuple[int, int, float, float], ...], answers: int = 3) -> list[RankedItem]:
     group = TokenGroup("g", (6,), ((7,),) * answers, tuple(f"a{i}" for i in range(answers)))
-    return [RankedItem(group, p) for p in pairs]
+    return [RankedItem(group, tuple(Pair(*one) for one in p)) for p in pairs]
 
 
 def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +81,7 @@ def test_the_gradient_is_that_of_pairs_passed_one_by_one() -> None:
     found = [p.grad.clone() for p in method.model.parameters()]
     method.model.zero_grad()
     for item in batch.items:
-        for w, l, weight, margin in item.pairs:
+        for w, l, weight, margin, _ in item.pairs:
             r_w, r_l = (
                 score(
                     method.model, [TokenGroup("g", item.group.prompt_ids, (item.group.answers[i],), ("a",))]
@@ -103,7 +104,7 @@ def marked(n: int, seed: int) -> list[RankedItem]:
         pair = [(*ids[:at], 30, *ids[at:]), (*ids[:at], draw.randrange(6, 30), *ids[at:])]
         answers = tuple(pair[::-1] if swapped else pair)
         made_of = TokenGroup(group.group_id, group.prompt_ids, answers, ("a", "b"))
-        found.append(RankedItem(made_of, ((int(swapped), int(not swapped), 1.0, 0.0),)))
+        found.append(RankedItem(made_of, (Pair(int(swapped), int(not swapped), 1.0),)))
     return found
 
 
@@ -116,7 +117,5 @@ def test_it_learns_a_rule_and_ranks_answers_it_has_not_seen(tmp_path: Path) -> N
     assert rows[-1]["accuracy"] > 0.9 and rows[-1]["epoch"] == pytest.approx(50 * 16 / 160)
     test = marked(80, 2)
     reward_N = score_all(model, [item.group for item in test], 10**6).reward_N
-    right = [
-        float(reward_N[2 * n + w] > reward_N[2 * n + l]) for n, item in enumerate(test) for w, l, _, _ in item.pairs
-    ]
+    right = [float(reward_N[2 * n + w] > reward_N[2 * n + l]) for n, item in enumerate(test) for w, l, *_ in item.pairs]
     assert sum(right) / len(right) > 0.85, sum(right) / len(right)

@@ -10,7 +10,7 @@ import tiny_methods as made
 from assent.config.blocks import Sampling
 from assent.core.errors import RewardError, TrainingError
 from assent.engine.generate import LocalGenerator, Sampled
-from assent.methods.figures import rollout_figures, rollout_samples
+from assent.methods.figures import reward_figures, rollout_figures, rollout_samples
 from assent.methods.rollout import Rollout, agreement, check_start, roll
 
 PREFIX = "sampling/"
@@ -47,7 +47,7 @@ def test_a_reward_that_cannot_be_computed_is_missing_not_0() -> None:
     rollout = rolled(lambda answer: None if answer.index == 1 else 2.0)
     assert rollout.known_N.tolist() == [True, False] * 6
     assert not rollout.mask_NT[1::2].any() and rollout.mask_NT[::2].any(1).all()
-    figures = rollout_figures(rollout, torch.zeros_like(rollout.logp_NT), 0.05)
+    figures = rollout_figures(rollout)
     assert figures["objective/scores"] == 2.0 and figures["rewards/missing"] == 0.5
     lengths = [len(a.token_ids) for a in flat(rollout) if a.index == 0]
     assert figures["completions/mean_length"] == pytest.approx(sum(lengths) / 6)
@@ -112,10 +112,43 @@ def test_a_temperature_that_one_pass_forgets_is_refused(which: str, monkeypatch:
         rolled(temperature=0.6)
 
 
+def test_answers_are_scored_again_by_sample_or_where_that_finds_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 6 groups one is scored again; a gap of 0.002 nats there makes it all six, weighted; at the start all."""
+    import assent.methods.rollout as rollouts
+
+    scored: list[int] = []
+    real, off = rollouts.score_all, 0.0
+
+    def counted(model, groups, *args, **options):
+        scored.append(len(groups))
+        scores = real(model, groups, *args, **options)
+        return scores._replace(logp_NT=scores.logp_NT + off * scores.mask_NT)
+
+    monkeypatch.setattr(rollouts, "score_all", counted)
+    alone = {"reference": None, "prompts": tiny.prompts(6), "n": 2, "seed": 3, "source": "tiny:0", "token_budget": 999}
+    generator = LocalGenerator(tiny.policy(), tiny.tokenizer(), "tiny", Sampling(max_tokens=6, temperature=0.9))
+
+    def again(**options):
+        scored.clear()
+        return roll(generator, reward=made.ByRule(made.even_words), **alone, **options), list(scored)
+
+    (spot, passes), (whole, all_passes) = again(), again(whole=True)
+    assert passes == [1] and all_passes == [6]
+    assert spot.mask_NT.equal(whole.mask_NT)
+    torch.testing.assert_close(spot.logp_NT, whole.logp_NT, rtol=0, atol=1e-9)
+    assert spot.importance_NT.eq(1).all()
+    off = 2e-3
+    found, passes = again()
+    assert passes == [1, 6]
+    torch.testing.assert_close(found.logp_NT, whole.logp_NT + off * whole.mask_NT, rtol=0, atol=1e-9)
+    weight = found.importance_NT[found.mask_NT]
+    torch.testing.assert_close(weight, torch.full_like(weight, math.exp(off)), rtol=0, atol=1e-8)
+
+
 def test_at_the_start_policy_and_reference_are_one() -> None:
     rollout = rolled()
     check_start(rollout, torch.float64)
-    figures = rollout_figures(rollout, torch.zeros_like(rollout.logp_NT), 0.05)
+    figures = rollout_figures(rollout)
     assert all(abs(figures[f"objective/kl{k}"]) < 1e-9 for k in ("", "_k2", "_k3"))
     for reference in (tiny.perturbed(tiny.policy(), seed=1, size=1e-3), tiny.policy(seed=1)):
         with pytest.raises(TrainingError, match="policy and reference differ"):
@@ -134,7 +167,7 @@ def test_at_the_start_the_sampler_is_the_trainer_up_to_rounding() -> None:
 def test_kl_is_a_sum_over_the_answer_and_a_mean_over_answers() -> None:
     """k1, k2 and k3 by slow loops; what cannot be scored is left out."""
     rollout = rolled(lambda a: None if a.index else 1.0, reference=tiny.perturbed(tiny.policy(), seed=1, size=0.02))
-    figures = rollout_figures(rollout, torch.zeros_like(rollout.logp_NT), 0.05)
+    figures = rollout_figures(rollout)
     sums = {"": 0.0, "_k2": 0.0, "_k3": 0.0}
     entropy, tokens = 0.0, 0
     for n in range(0, 12, 2):
@@ -143,12 +176,14 @@ def test_kl_is_a_sum_over_the_answer_and_a_mean_over_answers() -> None:
             sums[""] += d / 6
             sums["_k2"] += d * d / 2 / 6
             sums["_k3"] += (math.exp(-d) - 1 + d) / 6
-            entropy, tokens = entropy + float(rollout.entropy_NT[n, t]), tokens + 1
+            entropy, tokens = entropy - float(rollout.logp_NT[n, t]), tokens + 1
     for name, expected in sums.items():
         assert figures[f"objective/kl{name}"] == pytest.approx(expected, abs=1e-12)
     assert sums[""] != 0 and sums["_k3"] > 0
     assert figures["objective/entropy"] == pytest.approx(entropy / tokens)
-    assert figures["objective/non_score_reward"] == pytest.approx(-0.05 * sums[""])
+    charged = reward_figures(rollout, torch.ones_like(rollout.logp_NT).masked_fill(~rollout.mask_NT, 0.0), 0.05)
+    assert charged["objective/non_score_reward"] == pytest.approx(-0.05 * sums[""])
+    assert charged["objective/rlhf_reward"] == pytest.approx(tokens / 6) and charged["objective/kl_coef"] == 0.05
     ended = [a.finish == "stop" for a in flat(rollout) if a.index == 0]
     assert figures["completions/clipped_ratio"] == pytest.approx(1 - sum(ended) / 6)
     assert figures["val/num_eos_tokens"] == sum(ended)

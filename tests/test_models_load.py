@@ -22,8 +22,8 @@ def test_a_saved_policy_is_a_plain_folder(family: str, tmp_path: Path) -> None:
     model = tiny.policy(family, dtype=torch.float32)
     save(tmp_path, model, tiny.tokenizer(), "# card\n")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
-    assert plain(IDS).logits.equal(model(IDS).logits)
-    assert load_policy(tmp_path).cpu()(IDS).logits.equal(model(IDS).logits)
+    torch.testing.assert_close(plain(IDS).logits, model(IDS).logits, rtol=0, atol=1e-5)  # ours norms in fewer passes
+    torch.testing.assert_close(load_policy(tmp_path).cpu()(IDS).logits, plain(IDS).logits, rtol=0, atol=1e-5)
     assert (tmp_path / "README.md").read_text() == "# card\n"
     assert not [p.name for p in tmp_path.iterdir() if p.suffix in (".bin", ".pt", ".pkl")]
 
@@ -48,7 +48,8 @@ def test_a_saved_reward_model_is_a_plain_folder(family: str, tmp_path: Path) -> 
     model = tiny.reward_model(family, dtype=torch.float32, shift=0.25)
     save(tmp_path, model, tiny.tokenizer(), "")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    assert plain(IDS).logits.equal(model(IDS).logits) and plain.config.num_labels == 1
+    torch.testing.assert_close(plain(IDS).logits, model(IDS).logits, rtol=0, atol=1e-5)  # ours norms in fewer passes
+    assert plain.config.num_labels == 1
     assert plain.config.pad_token_id != plain.config.eos_token_id
     assert load_reward_model(tmp_path).config.reward_shift == 0.25
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from assent.report.console import model_table
+from assent.report.console import model_table, model_tables
 from assent.report.data import Metric, ModelTable, Number
 
 METRICS = (
@@ -43,3 +43,19 @@ def test_three_models_fit_eighty_columns_and_markup_in_names_is_text() -> None:
     assert max(map(len, lines)) <= 80
     assert "[red]sft[/red]" in "\n".join(lines)
     assert sum("40.0 to 56.0 %" in line for line in lines) == 1
+
+
+def test_many_models_stand_in_blocks_that_leave_room() -> None:
+    metric = Metric(key="gold", label="gold")
+    table = ModelTable(metrics=(metric,), models={f"m{i}": {"gold": Number(value=i, n=3)} for i in range(7)})
+    first, second = model_tables(table)
+    assert [str(c.header) for c in first.columns] == ["", *(f"m{i}" for i in range(6)), "n"]
+    assert [str(c.header) for c in second.columns] == ["", "m6", "n"]
+    assert len(model_tables(table.model_copy(update={"models": {}}))) == 0
+
+
+def test_a_block_has_no_row_for_what_none_of_its_models_has() -> None:
+    models = {f"m{i}": {"gold": Number(value=0.1)} for i in range(7)}
+    models["m6"] = {"gold": Number(value=0.1), "syc": Number(value=0.2)}
+    first, second = model_tables(ModelTable(metrics=METRICS, models=models))
+    assert (first.row_count, second.row_count) == (1, 2)

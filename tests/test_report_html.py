@@ -148,6 +148,8 @@ def test_missing_numbers_are_dashes_and_never_zero() -> None:
     cells = re.findall(r"<td><b>(.*?)</b>", page)
     assert cells == ["–", "–", "–", "64.0 %"]
     assert re.search(r"Difference</span><b>–</b>", page)
+    floor = page[page.index("Surface floor is right") :]
+    assert "·" not in floor[: floor.index("</div>")], "no dot between things of which one is absent"
 
 
 def test_nothing_is_loaded_and_nothing_runs() -> None:
@@ -259,3 +261,10 @@ def test_lineage_tells_each_artifact_once() -> None:
 def test_series_of_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValidationError, match="2 xs but 1 ys"):
         Series(name="s", xs=(0, 1), ys=(0.0,))
+
+
+def test_an_answers_worth_names_its_judge() -> None:
+    """A reward model's score must not be called gold."""
+    answer = ShownAnswer(model="sft", text="yes", gold=0.5, judge="reward")
+    text = Page(html.render(ReportData(title="t", examples=(Example(prompt="p", answers=(answer,)),)))).text
+    assert "reward 0.50" in text and "gold" not in text

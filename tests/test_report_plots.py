@@ -74,6 +74,22 @@ def test_two_plots_on_one_page_share_no_id() -> None:
     assert ids[0] and not ids[0] & ids[1]
 
 
+def test_a_curve_that_hardly_moves_has_whole_numbers_at_its_axis() -> None:
+    """Matplotlib would write `1e-5+4.999e-1` above the axis and small numbers beside it."""
+    svg = curve(panel(25.0, 24.98), "p")
+    assert svg is not None
+    texts = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    assert not [text for text in texts if "e" in text]
+    assert any(text.startswith("24.9") for text in texts)
+
+
+def test_the_labels_of_a_wide_reliability_diagram_leave_room() -> None:
+    svg = reliability_diagram([Bin(0.55, 0.2, 10), Bin(0.65, 0.7, 10)])
+    assert svg is not None
+    texts = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    assert 2 * 4 <= sum(text.endswith("%") for text in texts) <= 2 * 6
+
+
 def test_reliability_diagram_has_a_dot_a_bin_larger_where_there_are_more_pairs() -> None:
     assert reliability_diagram([]) is None
     svg = reliability_diagram([Bin(0.55, 0.6, 10), Bin(0.75, 0.7, 1000), Bin(0.95, 0.8, 10)])

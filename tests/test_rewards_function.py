@@ -153,6 +153,7 @@ def test_arrays_and_tensors() -> None:
         ([], "returned 0 values for 3 answers"),
         ([1.0, math.nan, 1.0], "value 1 is nan"),
         ([1.0, 1.0, math.inf], "value 2 is inf"),
+        ([1.0, 1.0, -1e300], "value 2 is -1e+300"),
         (["high", 1.0, 1.0], "value 0 is 'high', not a number"),
         (np.ones((3, 2)), "value 0 is [1.0, 1.0], not a number"),
     ],
@@ -162,6 +163,7 @@ def test_what_is_no_reward(value: Any, why: str) -> None:
         score(lambda **_: value)
     assert why in str(error.value)
     assert f"{__name__}:chosen" in str(error.value)
+    assert error.value.fix
 
 
 def test_a_function_that_raises_is_named_with_its_line() -> None:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from assent.core.errors import DataError
-from assent.stats.calibration import best_temperature, brier, ece, favourites, perfect_ece, reliability
+from assent.stats.calibration import (
+    best_temperature,
+    brier,
+    cross_fitted,
+    ece,
+    favourites,
+    perfect_ece,
+    reliability,
+)
 
 SEED = 3
 
@@ -97,3 +105,23 @@ def test_no_data_gives_no_number_and_nonsense_is_refused() -> None:
         brier([float("nan")], [1.0])
     with pytest.raises(DataError, match="2 predictions but 1"):
         brier([0.1, 0.2], [1.0])
+
+
+def test_each_half_is_calibrated_by_the_other() -> None:
+    """Units a and c are one half: their margins take the temperature of b and d, and the reverse."""
+    margin, units = [2.0, -1.0, 6.0, -2.0], ["a", "c", "b", "d"]
+    first, second = best_temperature(margin[:2]), best_temperature(margin[2:])
+    assert first and second and first != pytest.approx(second)
+    found = cross_fitted(margin, units)
+    assert found is not None
+    assert found.tolist() == pytest.approx([2 / second, -1 / second, 6 / first, -2 / first])
+    assert cross_fitted([1.0, 1.0, 6.0, -2.0], units) is None, "a half that is always right has no temperature"
+    assert cross_fitted([], []) is None
+
+
+def test_it_mends_a_planted_temperature_on_pairs_it_did_not_see() -> None:
+    margin = simulated(2000, 3.0)
+    fitted = cross_fitted(margin, [f"u{i}" for i in range(2000)])
+    assert fitted is not None
+    before, after = ece(*favourites(margin)), ece(*favourites(fitted))
+    assert before and after and after < before / 3

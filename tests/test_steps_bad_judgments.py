@@ -71,7 +71,8 @@ def test_rankings_that_are_all_ties(capsys: pytest.CaptureFixture[str], tmp_path
         collect={"source": "file", "data": str(data)},
         reward={"from": {"judgments": "collect"}, "model": str(model_folder()), "template": "plain"},
     )
-    assert "no training pair is left" in refused(capsys, "run", path, "--out", tmp_path / "run")
+    said = refused(capsys, "run", path, "--out", tmp_path / "run")
+    assert "no training pair is left: all 1 rankings are ties" in said
 
 
 def test_scores_that_are_all_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -324,3 +324,18 @@ def test_sweep_keeps_each_value_in_a_folder_of_its_own(tmp_path: Path, capsys: p
     assert "is no sweep" in capsys.readouterr().err
     assert assent("sweep", tmp_path / "s.yaml", "pretrain.steps=1,many", "--out", tmp_path / "other") == 2
     assert not (tmp_path / "other").exists()  # the bad value is found before the good one runs
+
+
+def test_sweep_takes_lists_and_paths_as_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[str], Path]] = []
+    monkeypatch.setattr("assent.cli.work._run", lambda _, overrides, out, __: asked.append((overrides, out)))
+    (tmp_path / "s.yaml").write_text("steps: {sft: {model: a/b, adapter: {}}}")
+    assert assent("sweep", tmp_path / "s.yaml", "sft.adapter.targets=[q_proj,v_proj],[]", "--out", tmp_path) == 0
+    assert assent("sweep", tmp_path / "s.yaml", "sft.data=../../d.jsonl,e.jsonl", "--out", tmp_path) == 0
+    assert [overrides for overrides, _ in asked] == [
+        ["sft.adapter.targets=[q_proj,v_proj]"],
+        ["sft.adapter.targets=[]"],
+        ["sft.data=../../d.jsonl"],
+        ["sft.data=e.jsonl"],
+    ]
+    assert {out.parent for _, out in asked} == {tmp_path}, "no value leaves the sweep's folder"

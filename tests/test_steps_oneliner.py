@@ -34,6 +34,15 @@ def test_ppo_recipe(tmp_path: Path, model: Path, pairs: Path) -> None:
     assert data == dict.fromkeys(("sft", "collect", "ppo", "audit"), str(pairs.resolve()))
 
 
+@pytest.mark.parametrize("method", [name for name in oneliner.METHODS if name != "none"])
+def test_every_method_has_a_recipe(method: str, tmp_path: Path, model: Path, pairs: Path) -> None:
+    loaded = recipes.load(oneliner.write(tmp_path / "out", str(model), str(pairs), method, "chatml"))
+    assert list(loaded.steps) == ["sft", "collect", "reward", method, "audit"]
+    learns = loaded.steps[method].inputs
+    assert learns == {"policy": "sft", **({"judgments": "collect"} if method == "dpo" else {"reward": "reward"})}
+    assert loaded.steps["audit"].inputs == {"sft": "sft", method: method, "judge": "reward"}
+
+
 def test_none_stops_at_the_reward_model(tmp_path: Path, model: Path, pairs: Path) -> None:
     loaded = recipes.load(oneliner.write(tmp_path / "out", str(model), str(pairs), "none", "tokenizer"))
     assert list(loaded.steps) == ["sft", "collect", "reward"]
@@ -107,7 +116,7 @@ def test_folder_named_like_the_recipe(tmp_path: Path, model: Path, pairs: Path) 
     ("change", "error", "words"),
     [
         ({"method": "poo"}, ConfigError, "did you mean `ppo`"),
-        ({"method": "dpo"}, ConfigError, "one of: ppo, none"),
+        ({"method": "sac"}, ConfigError, "one of: ppo, grpo, rloo, online_dpo, dpo, none"),
         ({"template": "chatlm"}, ConfigError, "did you mean `chatml`"),
         ({"template": "missing.jinja"}, ConfigError, "no chat template"),
         ({"model": "nowhere"}, ModelError, "no such model folder"),

@@ -204,7 +204,7 @@ def test_a_function_that_was_edited_is_another_input(
         ("raises", "raised ValueError: no dictionary at hand (test_steps_ppo.py:"),
         ("too_few", "returned 1 values for 8 answers"),
         ("nan", "value 0 is nan"),
-        ("nothing", "gave None for every answer of a batch"),
+        ("nothing", "gave None for every answer"),
         ("no_list", "returned NoneType, but a list of numbers is needed"),
         ("hangs", "gave no result within 0.05 s"),
     ],

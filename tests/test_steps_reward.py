@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import yaml
 
 import tiny
 from assent.artifacts.store import Store
-from assent.config.steps import RewardConfig
 from assent.core.errors import DataError
 from assent.core.records import Group, Judgment, Prompt
 from assent.formats.preferences import MARGIN
 from assent.models.load import save
-from assent.steps.reward import measure, pairs_of
+from assent.steps.measure import Rewards, combined, disagreement, measure, texts_of
+from assent.steps.pairs import pairs_of
 from toy_run import assent
 
 GROUP = tiny.group(Prompt.ask("w1"), "w2", "w3", "w4")
@@ -33,21 +34,21 @@ def judged(*tiers: tuple[str, ...], id: str = "j", **rest: Any) -> Judgment:
 
 def test_all_pairs_of_a_ranking_share_the_weight_of_one_judgment() -> None:
     pairs = pairs_of([GROUP], [judged((B,), (A,), (C,))])[GROUP.id]
-    assert sorted(pairs) == [(0, 2, 1 / 3, 0.0), (1, 0, 1 / 3, 0.0), (1, 2, 1 / 3, 0.0)]
+    assert sorted(pairs) == [(0, 2, 1 / 3, 0.0, 1.0), (1, 0, 1 / 3, 0.0, 1.0), (1, 2, 1 / 3, 0.0, 1.0)]
     tied = pairs_of([GROUP], [judged((B,), (A, C))])[GROUP.id]
-    assert sorted(tied) == [(1, 0, 0.5, 0.0), (1, 2, 0.5, 0.0)]
+    assert sorted(tied) == [(1, 0, 0.5, 0.0, 1.0), (1, 2, 0.5, 0.0, 1.0)]
 
 
 def test_raters_who_disagree_both_count() -> None:
     both = [judged((A,), (B, C), id="1"), judged((B, C), (A,), id="2")]
     pairs = pairs_of([GROUP], both)[GROUP.id]
-    assert sorted(pairs) == [(0, 1, 0.5, 0.0), (0, 2, 0.5, 0.0), (1, 0, 0.5, 0.0), (2, 0, 0.5, 0.0)]
+    assert sorted(pair[:3] for pair in pairs) == [(0, 1, 0.5), (0, 2, 0.5), (1, 0, 0.5), (2, 0, 0.5)]
 
 
 def test_a_corrected_judgment_replaces_the_first() -> None:
     both = [judged((A,), (B,), (C,), id="1"), judged((C,), (B,), (A,), id="2", supersedes="1")]
     for order in (both, both[::-1]):
-        assert {(w, l) for w, l, _, _ in pairs_of([GROUP], order)[GROUP.id]} == {(2, 1), (2, 0), (1, 0)}
+        assert {(w, l) for w, l, *_ in pairs_of([GROUP], order)[GROUP.id]} == {(2, 1), (2, 0), (1, 0)}
 
 
 def test_what_makes_no_pair() -> None:
@@ -60,7 +61,7 @@ def test_what_makes_no_pair() -> None:
 
 def test_margins_reach_the_loss() -> None:
     pairs = pairs_of([GROUP], [judged((A,), (B, C), scores={MARGIN: 1.5})])[GROUP.id]
-    assert {margin for *_, margin in pairs} == {1.5}
+    assert {pair.margin for pair in pairs} == {1.5}
 
 
 def test_judgments_that_do_not_fit_are_refused() -> None:
@@ -87,44 +88,83 @@ class Tagged:
             self.judgments.append(Judgment(id=f"{n}-{i}", group=group.id, rater="r", tiers=tiers))
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, train: Tagged, test: Tagged, lead: float) -> dict[str, Any]:
-    """`measure` with a model that scores every better answer by `lead` above the worse one."""
-
-    def fixed(model: Any, encoded: list[Any], budget: int) -> Any:
-        rewards = [value for _ in encoded for value in (0.0, lead)]
-        return type("Scores", (), {"reward_N": torch.tensor(rewards)})
-
-    monkeypatch.setattr("assent.steps.reward.score_all", fixed)
+def measured(train: Tagged, test: Tagged, lead: float) -> dict[str, Any]:
+    """Of a model that scores every better answer by `lead` above the worse one."""
     pairs = pairs_of(train.groups + test.groups, train.judgments + test.judgments)
-    config = RewardConfig.model_validate({"from": {"policy": "a", "judgments": "b"}})
-    return measure(None, tiny.tokenizer(), train.groups, test.groups, pairs, config, 64, seed=0)
+    rewards = {group.id: [0.0, lead] for group in test.groups}
+    return measure(rewards, test.groups, pairs, texts_of(train.groups, pairs), 1.0, seed=0)
 
 
-def test_a_model_no_better_than_looks_does_not_beat_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_no_better_than_looks_does_not_beat_the_floor() -> None:
     """Longer is always better here: the floor finds that too, so a perfect accuracy proves nothing."""
     long, short = "w2 w3 w4 w5 w6 w7", "w2"
-    found = measured(monkeypatch, Tagged(60, long, short), Tagged(30, long, short, tests=True), lead=1.0)
+    found = measured(Tagged(60, long, short), Tagged(30, long, short, tests=True), lead=1.0)
     assert (found["accuracy"], found["accuracy_floor"]) == (1.0, 1.0)
     assert found["floor_difference_interval"] == [0.0, 0.0]
     assert (found["n"], found["n_subjects"]) == (30, 30)
 
 
-def test_a_model_that_sees_more_than_looks_beats_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_sees_more_than_looks_beats_it() -> None:
     """Two answers that look the same: the floor must guess, the model knows."""
-    found = measured(monkeypatch, Tagged(60, "w2", "w3"), Tagged(30, "w2", "w3", tests=True), lead=1.0)
+    found = measured(Tagged(60, "w2", "w3"), Tagged(30, "w2", "w3", tests=True), lead=1.0)
     assert found["accuracy"] == 1.0 and found["accuracy_floor"] == 0.5
     assert found["floor_difference_interval"][0] > 0
 
 
-def test_a_model_that_is_always_wrong_and_one_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_always_wrong_and_one_that_cannot_tell() -> None:
     train, test = Tagged(60, "w2", "w3"), Tagged(30, "w2", "w3", tests=True)
-    assert measured(monkeypatch, train, test, lead=-1.0)["accuracy"] == 0.0
-    assert measured(monkeypatch, train, test, lead=0.0)["accuracy"] == 0.5
+    assert measured(train, test, lead=-1.0)["accuracy"] == 0.0
+    assert measured(train, test, lead=0.0)["accuracy"] == 0.5
 
 
-def test_without_held_out_pairs_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(monkeypatch, Tagged(20, "w2", "w3"), Tagged(0, "w2", "w3", tests=True), lead=1.0)
+def test_without_held_out_pairs_nothing_is_claimed() -> None:
+    found = measured(Tagged(20, "w2", "w3"), Tagged(0, "w2", "w3", tests=True), lead=1.0)
     assert found["accuracy"] is None and found["n"] == 0
+
+
+def test_the_temperature_is_that_of_the_written_model() -> None:
+    """Right three times in four, always by 2 log-odds: T = 2 / ln 3 there; scores of half the size need half of it."""
+    test = Tagged(32, "w2", "w3", tests=True)
+    rewards: Rewards = {group.id: [0.0, 2.0 if i % 4 else -2.0] for i, group in enumerate(test.groups)}
+    train = Tagged(20, "w2", "w3")
+    pairs, fit = pairs_of(test.groups, test.judgments), texts_of(train.groups, pairs_of(train.groups, train.judgments))
+    raw, half = (measure(rewards, test.groups, pairs, fit, unit, seed=0) for unit in (1.0, 0.5))
+    assert raw["best_temperature"] == half["best_temperature"] == pytest.approx(2 / math.log(3))
+    assert raw["pair_temperature"] == pytest.approx(2 / math.log(3))
+    assert half["pair_temperature"] == pytest.approx(1 / math.log(3))
+    assert raw["ece"] == pytest.approx(1 / (1 + math.exp(-2)) - 0.75)
+    assert raw["ece_calibrated"] < raw["ece"], "measured on the half of the subjects that set no temperature"
+
+
+def test_without_a_best_temperature_the_scale_is_the_trained_one() -> None:
+    found = measured(Tagged(60, "w2", "w3"), Tagged(30, "w2", "w3", tests=True), lead=1.0)
+    assert found["best_temperature"] is None and found["pair_temperature"] == 1.0 and found["ece_calibrated"] is None
+
+
+# Several models
+
+
+def test_the_mean_of_members_and_where_they_disagree_by_hand() -> None:
+    """Two members, three pairs: agreed and right; split, the mean right; split further, the mean wrong."""
+    test = Tagged(3, "w2", "w3", tests=True)
+    one, two, three = (group.id for group in test.groups)
+    models: list[Rewards] = [
+        {one: [0.0, 1.0], two: [0.0, 3.0], three: [0.0, 1.0]},
+        {one: [0.0, 1.0], two: [0.0, 1.0], three: [0.0, -5.0]},
+    ]
+    assert combined(models) == {one: [0.0, 1.0], two: [0.0, 2.0], three: [0.0, -2.0]}
+    found = disagreement(models, test.groups, pairs_of(test.groups, test.judgments), seed=0)
+    assert found["disagreement"] == pytest.approx((0 + 0 + 0 + 1 + 0 + 3) / 6), "over answers, not pairs"
+    assert (found["disagreement_right"], found["disagreement_wrong"]) == (0.5, 3.0)
+    assert found["disagreement_auc"] == 1.0 and found["disagreement_gap_interval"] is None, "three subjects are too few"
+
+
+def test_a_group_that_one_member_cannot_read_is_left_out() -> None:
+    test = Tagged(2, "w2", "w3", tests=True)
+    one, two = (group.id for group in test.groups)
+    models: list[Rewards] = [{one: [0.0, 1.0], two: [0.0, 1.0]}, {one: [0.0, 1.0]}]
+    assert combined(models).keys() == {one}
+    assert disagreement(models, test.groups, pairs_of(test.groups, test.judgments), seed=0)["disagreement"] == 0.0
 
 
 # The step

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from assent.artifacts.lineage import Node
 from assent.artifacts.manifest import Manifest, Parent
-from assent.steps.overview import COSTS, _costs, _verdicts, leaves
+from assent.report.data import Series
+from assent.report.plots import LINES
+from assent.steps.overview import COSTS, _costs, _shared, _verdicts, headline_facts, leaves
 from assent.steps.summary import summary, table
 
 
@@ -95,11 +98,12 @@ def test_the_reward_model_is_judged_against_its_floor() -> None:
 
 def test_summary_by_hand() -> None:
     made = [
-        manifest("sft", seconds=1.25),
+        manifest("sft", seconds=1.25).model_copy(update={"peak_memory": 2**20}),
         manifest("reward", seconds=2.0, accuracy=0.7, accuracy_floor=0.6, n=50),
     ]
     found = summary(made, audit(gold=None))
     assert (found["seconds"], found["total_seconds"]) == ({"sft": 1.25, "reward": 2.0}, 3.25)
+    assert found["peak_memory"] == {"sft": 2**20, "reward": None}
     assert found["reward_model"]["accuracy"] == 0.7 and found["reward_model"]["n"] == 50
     ppo, sft = found["models"]["ppo"], found["models"]["sft"]
     assert (ppo["win_rate_vs_sft"], ppo["win_rate_interval"]) == (0.7, [0.7 - 0.05, 0.7 + 0.05])
@@ -117,6 +121,13 @@ def test_the_table_names_the_reference_it_compares_with() -> None:
     assert table(None) is None
 
 
+def test_too_few_prompts_for_any_figure_make_no_table() -> None:
+    """Not one without rows."""
+    found = audit()
+    found["models"] = {name: dict.fromkeys(figures) for name, figures in found["models"].items()}
+    assert table(found) is None
+
+
 def test_lineage_starts_at_models_that_nothing_was_trained_from() -> None:
     made = [
         manifest("sft"),
@@ -128,3 +139,21 @@ def test_lineage_starts_at_models_that_nothing_was_trained_from() -> None:
     assert [m.step for m in leaves(made)] == ["a", "b"]
     assert [m.step for m in leaves(made[:1])] == ["sft"]
     assert [m.step for m in leaves([made[0], made[4]])] == ["sft"], "an audit trains nothing"
+
+
+def test_headlines_are_rounded_in_lists_too_and_leave_out_what_is_missing() -> None:
+    headline = {
+        "member_accuracy": [0.48717948717948717, 0.5], "n": 7, "kl": None, "kl_interval": [0.1, 0.2], "raters": [],
+    }  # fmt: skip
+    node = Node("reward", "reward", "c", 1.0, headline, {})
+    assert headline_facts(node) == {"member accuracy": "0.4872, 0.5", "n": "7"}
+
+
+def test_no_panel_has_more_lines_than_there_are_colours() -> None:
+    """Two lines of one colour could not be told apart; the two of a step stay together."""
+    lines = [Series(name=f"{s} {w}", xs=(0, 1), ys=(0, 1)) for s in "abcdefg" for w in ("chosen", "rejected")]
+    panels = _shared("Log-probs", lines, "", 2)
+    assert [p.title for p in panels] == ["Log-probs (1 of 3)", "Log-probs (2 of 3)", "Log-probs (3 of 3)"]
+    assert [line for p in panels for line in p.series] == lines
+    assert all(len(p.series) <= len(LINES) and p.series[0].name.endswith("chosen") for p in panels)
+    assert [p.title for p in _shared("KL", lines[:6], "", 1)] == ["KL"]

@@ -18,6 +18,16 @@ METHODS = {
     "ppo": lambda: made.ppo(answers=2, entropy_coef=0.01),
     "ppo-shared": lambda: made.ppo(answers=2, value={"trunk": "shared"}, aggregation="sequence"),
     "ppo-kl-loss": lambda: made.ppo(kl={"place": "loss"}, aggregation="constant"),
+    "dpo": made.dpo,
+    "dpo-ipo": lambda: made.dpo(told={"loss": "ipo"}),
+    "dpo-simpo": lambda: made.dpo(told={"loss": "simpo"}),
+    "dpo-kto": lambda: made.dpo(reference=tiny.perturbed(tiny.policy(), seed=1), told={"loss": "kto"}),
+    "online-dpo": made.online_dpo,
+    "online-dpo-kto": lambda: made.online_dpo(loss="kto", pairs="ends"),
+    "grpo": made.grpo,
+    "grpo-kl": lambda: made.grpo(kl={"coef": 0.1}, aggregation="sequence"),
+    "grpo-masked": lambda: made.grpo(truncated="mask", scale="batch", aggregation="constant"),
+    "rloo": lambda: made.rloo(whiten=True),
 }
 
 

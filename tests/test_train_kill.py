@@ -11,7 +11,23 @@ HERE = Path(__file__).parent
 SEED = 20240611
 
 
-@pytest.mark.parametrize("name", ["sft", "reward", "ppo", "ppo-shared"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sft",
+        "reward",
+        "dpo",
+        "dpo-kto",
+        "dpo-simpo",
+        "online-dpo",
+        "grpo",
+        "grpo-resample",
+        "rloo",
+        "ppo",
+        "ppo-shared",
+        "ppo-adapter",
+    ],
+)
 def test_killed_anywhere_and_resumed(name: str, tmp_path: Path) -> None:
     """Two runs of ten steps killed up to six times each, one whose disk fills up, against a straight one."""
     print(f"seed {SEED}")

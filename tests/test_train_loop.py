@@ -49,7 +49,7 @@ def test_lines_come_every_log_every_and_at_the_end(tmp_path: Path) -> None:
 
 def test_gradients_are_clipped_module_by_module() -> None:
     """The critic's huge gradient neither shrinks the policy's nor passes by itself unclipped."""
-    method = made.ppo(value={"lr": 1e-2, "coef": 1.0}, optimiser={"lr": 1e-2, "max_grad_norm": 0.05})
+    method = made.ppo(value={"lr": 1e-2}, optimiser={"lr": 1e-2, "max_grad_norm": 0.05})
     method.optimisers["value"] = method.optimisers["value"].model_copy(update={"max_grad_norm": 1e9})
     optimisers = {name: adamw(module, method.optimisers[name]) for name, module in method.modules.items()}
     batch = next(iter(method.batches(0)))

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from assent.core.records import Answer, Group, Prompt
 from assent.data.collate import TokenGroup
+from assent.engine.norm import swap_norms
 from assent.models import heads
 from assent.models.load import disable_dropout
 
@@ -89,6 +90,7 @@ def policy(family: str = "llama", seed: int = 0, dtype: torch.dtype = torch.floa
         if parameter.dim() < 2:  # norms and biases start at 1 and 0, where a forgotten one would not show
             torch.nn.init.normal_(parameter, mean=float("norm" in name or "ln_" in name), std=0.1)
     disable_dropout(model)
+    swap_norms(model)  # transformers' own compute in fp32, whatever the weights: no oracle in float64
     return model.eval()
 
 
@@ -96,6 +98,7 @@ def reward_model(family: str = "llama", seed: int = 0, dtype: torch.dtype = torc
     """A sequence classifier on the trunk of `policy(family, seed)`, its head drawn wide."""
     model = heads.reward_model_from(policy(family, seed, dtype), tokenizer(), seed)
     model.config.reward_shift = shift
+    swap_norms(model)
     return model
 
 

@@ -33,6 +33,18 @@ def token_rewards(score_N: Tensor, logp_NT: Tensor, ref_logp_NT: Tensor, mask_NT
     return torch.where(last_NT, score_N.unsqueeze(1), 0.0).to(penalty_NT.dtype) - penalty_NT
 
 
+@torch.no_grad()
+def answer_rewards(score_N: Tensor, logp_NT: Tensor, ref_logp_NT: Tensor, mask_NT: Tensor, kl_coef: float) -> Tensor:
+    """reward_N = score - kl_coef * k1 summed over the answer: `token_rewards` where an answer is one action.
+
+    Its optimum is the same. For methods that give all tokens of an answer one advantage (Ahmadian et al. 2024, arXiv
+    2402.14740, section 2). A row without real tokens keeps its score.
+    """
+    if score_N.shape != mask_NT.shape[:1]:
+        raise ValueError(f"score_N has shape {tuple(score_N.shape)} for {mask_NT.shape[0]} answers")
+    return score_N - kl_coef * k1(logp_NT, ref_logp_NT, mask_NT).sum(dim=1)
+
+
 class KLController(Protocol):
     """Sets kl_coef. `update` is called once a rollout batch; the state goes into every checkpoint."""
 

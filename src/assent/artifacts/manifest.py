@@ -44,6 +44,8 @@ class Manifest(BaseModel):
     """Files, folders or hub ids from outside the run -> content hash or revision."""
     seed: int
     seconds: float
+    peak_memory: int | None = None
+    """Most bytes held while it ran: resident, or by tensors on a GPU; null where the system does not tell."""
     headline: dict[str, Any] = {}
     files: dict[str, str] = {}
     environment: dict[str, Any] = {}

@@ -81,7 +81,7 @@ class Store:
         done = manifests.read(folder)
         if done and done.key == key:
             return False
-        started, kept = _started_key(folder), any(folder.glob("checkpoint.*"))
+        started, kept = _started_key(folder), any(folder.rglob("checkpoint.*"))
         if done or (kept and started != key):
             raise ArtifactError(
                 f"step `{step}` was made by another recipe, seed or input",
@@ -133,7 +133,7 @@ def _sweep(folder: Path, kept: bool) -> None:
     """
     for path in [folder / part for part in CONTENT] if kept else [folder]:
         shutil.rmtree(path, ignore_errors=True)
-    for leftover in folder.glob(".*.tmp"):
+    for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 

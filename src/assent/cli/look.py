@@ -54,14 +54,9 @@ def _line(node: Any) -> str:
     """One artifact in one line."""
     from rich.markup import escape
 
-    facts = []
-    for key, value in node.headline.items():
-        if isinstance(value, bool | int | str):
-            facts.append(f"{key.replace('_', ' ')} {value}")
-        elif isinstance(value, float):
-            facts.append(f"{key.replace('_', ' ')} {value:.4g}")
-        elif isinstance(value, list) and value and "interval" not in key:
-            facts.append(f"{key.replace('_', ' ')} {', '.join(map(str, value))}")
+    from assent.steps.overview import headline_facts
+
+    facts = [f"{key} {value}" for key, value in headline_facts(node).items()]
     if node.remade:
         facts.append("made again since: not what the step above was made from")
     facts += [f"from {name} ({digest[:12]})" for name, digest in node.sources.items()]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import nullcontext
 
 import typer
 
-from assent.cli import look, models, work
+from assent.cli import endpoint, feedback, feedback_rank, feedback_retain, frontier, look, models, serve, work
 from assent.core.console import log
 from assent.core.errors import AssentError, Interrupted
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Teach a model what people prefer, then find out what it really learned.",
 )
-for module in (work, look, models):
+for module in (work, look, models, frontier, endpoint, feedback, feedback_rank, feedback_retain, serve):
     module.register(app)
 
 
@@ -41,13 +42,19 @@ PATH = (
 def main() -> None:
     """Entry point. Exit 0: done; 2: the user can mend it; 130: stopped by the user."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that wait by spinning slow a run tenfold as soon as another process wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait by spinning for long slow a run tenfold as soon as another process wants a core; threads that
+    # sleep at once slow decoding by a third. GNU's OpenMP, which torch brings on Linux, spins this often, then sleeps.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from assent.engine import ranks
+
+            ranks.start()
         _command()
     except AssentError as error:
         head = "[bold]stopped:[/]" if isinstance(error, Interrupted) else "[bold red]error:[/]"
-        log.print(f"{head} {escape(str(error))}", soft_wrap=True)
+        _say(f"{head} {escape(str(error))}")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         _drop_output()
@@ -63,7 +70,7 @@ def main() -> None:
             if error.errno in FULL
             else "check the path and who may write there"
         )
-        log.print(f"[bold red]error:[/] {escape(what)}: {error.strerror}\n  -> {fix}", soft_wrap=True)
+        _say(f"[bold red]error:[/] {escape(what)}: {error.strerror}\n  -> {fix}")
         _drop_output()
         sys.exit(2)
 
@@ -74,9 +81,16 @@ def _command() -> None:
         app(standalone_mode=True)
     except SystemExit as end:
         if end.code == Interrupted.exit_code:  # how typer passes on Ctrl-C, without a word
-            log.print("[bold]stopped:[/] run the same command again to go on; finished steps are kept")
+            _say("[bold]stopped:[/] run the same command again to go on; finished steps are kept")
         sys.stdout.flush()
         raise
+
+
+def _say(message: str) -> None:
+    """Print why the command ends; of several ranks that end for one reason, one does."""
+    joined = sys.modules.get("assent.engine.ranks")
+    with joined.one_voice() if joined else nullcontext():
+        log.print(message, soft_wrap=True)
 
 
 def _drop_output() -> None:

@@ -1,4 +1,4 @@
-"""Commands that use a trained model: chat, sample, score, compare."""
+"""Commands that use a trained model: chat, sample, best-of, score, compare."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assent.core.console import log, out
-from assent.core.errors import DataError, ModelError
+from assent.core.errors import ConfigError, DataError, ModelError
 
 if TYPE_CHECKING:
     from assent.core.records import Prompt
@@ -22,8 +22,8 @@ MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest ans
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (chat, sample, score, compare):
-        app.command()(command)
+    for command in (chat, sample, best_of, score, compare):
+        app.command(command.__name__.replace("_", "-"))(command)
 
 
 def folder_of(model: str) -> str:
@@ -43,6 +43,9 @@ def folder_of(model: str) -> str:
         raise ModelError("is a step that made no model", where=model)
     if steps := sorted(f"{model}/{path.parent.name}" for path in folder.glob("*/weights")):
         raise ModelError("is a run, but one model is needed", where=model, fix=f"name a step: {', '.join(steps)}")
+    beside = sorted(str(path.parent) for path in folder.parent.glob("*/weights"))
+    if beside and not folder.exists() and any(folder.parent.glob(f"*/{RESOLVED}")):  # not a hub id: that is a run
+        raise ModelError("no such step in this run", where=model, fix=f"name a step: {', '.join(beside)}")
     return model
 
 
@@ -117,6 +120,47 @@ def sample(
         print(group.model_dump_json(exclude_defaults=True))
 
 
+def best_of(
+    model: Model,
+    prompts: Annotated[str, typer.Argument(help="Prompts: file, folder or hub id.")],
+    reward: Annotated[str, typer.Option("--reward", help="Reward model that picks: folder, step or hub id.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Answers per prompt.")] = 16,
+    temperature: Temperature = 1.0,
+    max_tokens: MaxTokens = 128,
+    seed: Seed = 0,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write the best answers as JSON lines here instead of printing.")
+    ] = None,
+) -> None:
+    """The best of n answers to each prompt, as demonstrations in JSON lines; and what each n is worth."""
+    from assent.core.jsonl import write_records
+    from assent.core.records import Demonstration
+    from assent.formats.read import read_prompts
+    from assent.rewards.ensemble import load_scorer
+    from assent.stats.best_of import curve
+    from assent.steps import best_of as step
+
+    if not temperature:
+        raise ConfigError(
+            "is 0: every answer would be the same", where="--temperature", fix="leave it out, or sample with 1"
+        )
+    asked, folder = read_prompts(prompts), folder_of(reward)
+    scorer = load_scorer(reward, folder)
+    groups = _generator(model, temperature, max_tokens).generate(asked, n, seed)
+    scores = scorer.score(groups)
+    picked = [(group, step.best(group, values)) for group, values in zip(groups, scores, strict=True)]
+    found = [Demonstration(prompt=g.prompt, answer=a, author=a.source) for g, a in picked if a is not None]
+    log.print(step.table(curve(scores, None, [p.subject for p in asked], n, seed=seed), "judge"))
+    if len(found) < len(asked):
+        log.print(f"{len(asked) - len(found)} of {len(asked)} prompts have no answer with a score", style="yellow")
+    if to:
+        write_records(to, found)
+        log.print(f"the best of {n} answers to {len(found)} prompts written to {to}")
+        return
+    for demonstration in found:
+        print(demonstration.model_dump_json(exclude_defaults=True))
+
+
 def score(
     reward_model: Model,
     file: Annotated[str, typer.Argument(help="Pairs, groups or demonstrations: file, folder or hub id.")],
@@ -126,11 +170,10 @@ def score(
 
     from assent.core.records import preference_pairs
     from assent.formats.read import read_groups, read_judgments
-    from assent.models.load import load_reward_model, load_tokenizer
-    from assent.rewards.model import ModelReward
+    from assent.rewards.ensemble import load_scorer
 
     folder = folder_of(reward_model)
-    scorer = ModelReward(reward_model, load_reward_model(folder), load_tokenizer(folder))
+    scorer = load_scorer(reward_model, folder)
     groups = read_groups(file)
     rewards = dict(zip((g.id for g in groups), scorer.score(groups), strict=True))
     for group in groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -42,16 +43,22 @@ def run(
 def train(
     model: Annotated[str, typer.Option("--model", help="Hugging Face folder or hub id to start from.")],
     pairs: Annotated[str, typer.Option("--pairs", help="Preference pairs: file, folder or hub id.")],
-    method: Annotated[str, typer.Option("--method", help="What learns from the reward model: ppo, or none.")] = "ppo",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="How the policy learns: ppo, grpo, rloo, online_dpo, dpo; none stops at the reward model."
+        ),
+    ] = "ppo",
     template: Annotated[
         str, typer.Option("--template", help="Chat template: tokenizer, plain, chatml or a Jinja file.")
     ] = "tokenizer",
     out: Annotated[Path, typer.Option("--out", help="Folder of the run and its recipe.")] = Path("runs/train"),
 ) -> None:
     """From a model and pairs to an aligned model: writes its recipe and runs it."""
+    from assent.engine import ranks
     from assent.steps.oneliner import write
 
-    _run(write(out, model, pairs, method, template), [], out, None)
+    _run(ranks.first(lambda: write(out, model, pairs, method, template)), [], out, None)
 
 
 def sweep(recipe: Path, override: Annotated[str, typer.Argument(metavar="step.key=a,b,c")], out: Out = None) -> None:
@@ -62,11 +69,12 @@ def sweep(recipe: Path, override: Annotated[str, typer.Argument(metavar="step.ke
     from assent.config.recipe import load
 
     root = out or Path("runs") / f"{recipe.stem}-sweep"
-    for value in values.split(","):  # a bad value is found before the first one has run for an hour
-        load(recipe, [f"{key}={value}"])
-    for value in values.split(","):
-        log.rule(f"{key}={value}")
-        _run(recipe, [f"{key}={value}"], root / f"{key}={value}", None)
+    settings = [f"{key}={value}" for value in re.split(r",(?![^\[{]*[\]}])", values)]  # a list's own commas stay
+    for setting in settings:  # a bad value is found before the first one has run for an hour
+        load(recipe, [setting])
+    for setting in settings:
+        log.rule(setting)
+        _run(recipe, [setting], root / setting.replace("/", "_"), None)
 
 
 def new(
@@ -91,10 +99,13 @@ def _run(recipe: Path, overrides: list[str], out: Path | None, until: str | None
 
     loaded = load(recipe, overrides)
     from assent.artifacts.store import Store
+    from assent.engine import ranks
     from assent.steps import pipeline, summary
 
     store = Store(out or Path("runs") / loaded.name)
     ran = pipeline.run(loaded, store, until)
+    if not ranks.is_first():
+        return
     summary.write(store)
     if not ran:
         log.print("nothing to do: every step was done before, with the same settings, inputs and seed")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assent.config.steps import GIVES, KINDS, LANGUAGE_MODELS, StepConfig
+from assent.config.steps import GIVES, KINDS, LAB, LANGUAGE_MODELS, StepConfig
 from assent.core.errors import ConfigError
 
 
@@ -23,6 +23,9 @@ class Recipe(BaseModel):
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; default: one per core. Part of what makes a run bit-identical."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of matrix products: `auto` is bf16 on GPUs that have it and fp32 elsewhere. Weights stay in fp32. What was made
+    in one is not taken for the other."""
     held_out: float = Field(default=0.1, ge=0, lt=1)
     """Share of subjects kept from every kind of training (the lab holds out half by itself)."""
     data: str | None = None
@@ -55,10 +58,18 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     if not path.exists():
         raise ConfigError("no such recipe", where=str(path), fix="`assent new DIR` writes one to start from")
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raw = _unshared(yaml.load(path.read_text(encoding="utf-8"), _Loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=str(path)) from None
     return parse(raw, str(path), path.stem, overrides or [])
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which nothing stands twice: an anchor's block is one object wherever `*anchor` names it, and an
+    override of one step would change them all."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def parse(raw: Any, where: str, name: str, overrides: list[str]) -> Recipe:
@@ -71,13 +82,15 @@ def parse(raw: Any, where: str, name: str, overrides: list[str]) -> Recipe:
     for key in raw:
         if key not in TOP:
             raise ConfigError(f"unknown key `{key}`{suggest(key, TOP)}", where=where)
-    steps = {step: _step(step, _defaults(value, raw, step), where) for step, value in raw["steps"].items()}
+    given = {step: _defaults(value, raw, step) for step, value in raw["steps"].items()}
+    steps = {step: _step(step, {**given[step], **value}, where) for step, value in raw["steps"].items()}
     try:
         recipe = Recipe.model_validate({"name": name, **raw, "steps": steps})
     except ValidationError as error:
         raise _explain(error, where, Recipe) from None
     ordered = _ordered(steps, where)
     _check_parents(ordered, where)
+    _check_top(raw, steps, {key for taken in given.values() for key in taken}, where)
     return recipe.model_copy(update={"steps": ordered})
 
 
@@ -108,14 +121,14 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             raise ConfigError(f"`{override}`: `{key}` holds a value, not a block")
     try:
         target[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"`{override}`: the value is not valid YAML") from None
 
 
 def _defaults(value: dict[str, Any], raw: dict[str, Any], name: str) -> dict[str, Any]:
-    """A step's own settings over the recipe's top-level `data` and `model`."""
+    """What a step takes of the recipe's top-level `data` and `model`."""
     kind = KINDS.get(str(value.get("kind", name)))
-    given: dict[str, Any] = {
+    return {
         key: raw[key]
         for key in ("data", "model")
         if raw.get(key)
@@ -123,8 +136,8 @@ def _defaults(value: dict[str, Any], raw: dict[str, Any], name: str) -> dict[str
         and key in kind.model_fields
         and key not in value
         and not (key == "model" and value.get("from"))
+        and not (key == "data" and isinstance(value.get("from"), dict) and "demonstrations" in value["from"])
     }
-    return {**given, **value}
 
 
 def _step(name: str, value: dict[str, Any], where: str) -> StepConfig:
@@ -164,22 +177,33 @@ def _step(name: str, value: dict[str, Any], where: str) -> StepConfig:
 
 def _explain(error: ValidationError, where: str, model: type[BaseModel]) -> ConfigError:
     """One message for the first problem: the key, its value, why, and a suggestion for a misspelt key."""
-    first = error.errors()[0]
+    # A misspelt key first: the key that it should have been is often missing as well.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     loc = [str(part) for part in first["loc"]]
     place = f"{where}.{'.'.join(loc)}" if loc else where
     if first["type"] == "extra_forbidden":
         return ConfigError(f"unknown key `{loc[-1]}`{suggest(loc[-1], _keys(model, loc[:-1]))}", where=place)
     shown = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
-    return ConfigError(first["msg"].removeprefix("Value error, ") + shown, where=place)
+    what = WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return ConfigError(what + shown, where=place)
+
+
+WORDS = {
+    "missing": "must be given",
+    **dict.fromkeys(("model_type", "dict_type"), "must be a mapping of settings, as in {key: value}"),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, as in [one, two]"),
+}
+"""pydantic's error -> what is wanted, in the words of YAML."""
 
 
 def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
     """Names allowed in the block at `path` of a model."""
     for part in path:
         field = model.model_fields.get(part)
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        annotation = field.annotation if field else None
+        for inner in (annotation, *get_args(annotation)):  # `Adapter | None` and `list[RewardSource]` hold one
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -191,7 +215,13 @@ def suggest(given: object, known: Any) -> str:
 
 def parents_of(step: StepConfig) -> list[str]:
     """Names of the steps a step reads from."""
-    return [p for value in step.inputs.values() for p in ([value] if isinstance(value, str) else value)]
+    return [parent for given in step.inputs for parent in _named(step, given)]
+
+
+def _named(step: StepConfig, given: str) -> list[str]:
+    """Names of the steps under one input."""
+    value = step.inputs.get(given, [])
+    return [value] if isinstance(value, str) else value
 
 
 def _ordered(steps: dict[str, StepConfig], where: str) -> dict[str, StepConfig]:
@@ -226,3 +256,36 @@ def _check_parents(steps: dict[str, StepConfig], where: str) -> None:
                         where=f"{where}: {name}.from",
                         fix=f"name a step of kind {' or '.join(kinds)}",
                     )
+        if step.kind == "collect" and (named := _named(step, "reward")) and not _is_ensemble(steps[named[0]]):
+            raise ConfigError(
+                "one reward model alone disagrees with nobody, so it orders nothing",
+                where=f"{where}: {name}.from.reward",
+                fix="leave it out, or write `ensemble: {}` in the reward step",
+            )
+        if "combine" in step.model_fields_set and not any(_is_ensemble(steps[p]) for p in _named(step, "reward")):
+            raise ConfigError(
+                "`combine` is not read without an ensemble under `from: {reward: STEP}`",
+                where=f"{where}: {name}.combine",
+                fix="leave it out, or write `ensemble: {}` in the reward step",
+            )
+
+
+def _is_ensemble(step: StepConfig) -> bool:
+    return getattr(step, "ensemble", None) is not None
+
+
+def _check_top(raw: dict[str, Any], steps: dict[str, StepConfig], taken: set[str], where: str) -> None:
+    """Refuse a setting at the top that no step reads."""
+    for key in ("data", "model"):
+        if raw.get(key) and key not in taken:
+            raise ConfigError(
+                f"`{key}` at the top is not read: no step takes it", where=f"{where}.{key}", fix="leave it out"
+            )
+    files = any(getattr(step, "data", LAB) != LAB and step.kind != "pretrain" for step in steps.values())
+    files |= any(getattr(step, "source", None) == "service" for step in steps.values())
+    if "held_out" in raw and not files:
+        raise ConfigError(
+            "`held_out` is not read where all data is the lab's, which holds out half by itself",
+            where=f"{where}.held_out",
+            fix="leave it out",
+        )

@@ -1,36 +1,71 @@
-"""What each kind of step may be told. One class a kind; a kind's inputs are named in `INPUTS`."""
+"""What each kind of step may be told. One class a kind; a kind's inputs are named in `INPUTS`.
+
+Kinds that sample and learn from scores stand in `config/online.py`.
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from assent.config.blocks import Block, Count, Limits, NonNegative, Optimiser, Positive, Sampling, Share
+from assent.config.blocks import LAB, LAB_SUMS, Adapter, Block, Count, Limits, Optimiser, Sampling, StepConfig
+from assent.config.online import (
+    GroupConfig,
+    GrpoConfig,
+    Kl,
+    OnlineConfig,
+    OnlineDpoConfig,
+    PolicyGradientConfig,
+    PpoConfig,
+    RlooConfig,
+    Value,
+)
+from assent.config.preferences import DpoConfig, Ensemble, Labels, PreferenceLoss, RewardConfig
+from assent.config.rewards import Combine, RewardSource
 
-LAB = "lab"
-"""Name of the embedded world, wherever a recipe names data."""
+__all__ = [
+    "GIVES",
+    "KINDS",
+    "LAB",
+    "LANGUAGE_MODELS",
+    "AuditConfig",
+    "BestOfConfig",
+    "CollectConfig",
+    "Combine",
+    "CompareConfig",
+    "DpoConfig",
+    "Ensemble",
+    "GroupConfig",
+    "GrpoConfig",
+    "Kl",
+    "Labels",
+    "OnlineConfig",
+    "OnlineDpoConfig",
+    "PolicyGradientConfig",
+    "PpoConfig",
+    "PreferenceLoss",
+    "PretrainConfig",
+    "Raters",
+    "RewardConfig",
+    "RewardSource",
+    "RlooConfig",
+    "SftConfig",
+    "StepConfig",
+    "Value",
+]
 
 
-class StepConfig(Block):
-    """What every step has. `from` names the steps whose artifacts are read."""
-
-    INPUTS: ClassVar[dict[str, bool]] = {}
-    """Input name -> whether it is required. `*` stands for any name."""
-    SEVERAL: ClassVar[frozenset[str]] = frozenset()
-    """Inputs that take a list of steps."""
-
-    kind: str
-    """Kind of step; the step's name where left out."""
-    inputs: dict[str, str | list[str]] = Field(default_factory=dict, alias="from")
-    """Input name -> name of the step whose artifact is read (a list where several are taken)."""
-    seed: int | None = None
-    """Seed of this step; default: the recipe's."""
+FEEDBACK = "feedback.db"
+"""Where `assent serve` keeps a project that is not named otherwise."""
+SERVICE: dict[str, tuple[str, tuple[Any, ...]]] = dict.fromkeys(("db", "wait"), ("source", ("service",)))
 
 
 class PretrainConfig(StepConfig):
     """Train a small model from nothing on plain text: the lab's base model."""
 
+    NEEDS: ClassVar[dict[str, tuple[str, tuple[Any, ...]]]] = {"documents": ("data", (LAB, LAB_SUMS))}
+    UNREAD: ClassVar[frozenset[str]] = frozenset({"limits.max_length", "limits.too_long"})
     kind: Literal["pretrain"] = "pretrain"
     data: str = LAB
     """`lab`, or a file or hub id with a `text` column."""
@@ -51,12 +86,30 @@ class PretrainConfig(StepConfig):
 class SftConfig(StepConfig):
     """Supervised fine-tuning on demonstrations: loss on answers only."""
 
-    INPUTS: ClassVar[dict[str, bool]] = {"model": False}
+    NEEDS: ClassVar[dict[str, tuple[str, tuple[Any, ...]]]] = {
+        "demonstrations": ("data", (LAB, LAB_SUMS)),
+        "data": ("source", ("data",)),
+        **SERVICE,
+    }
+    INPUTS: ClassVar[dict[str, bool]] = {"model": False, "demonstrations": False}
+    INSTEAD: ClassVar[dict[str, str]] = {
+        "model": "model",
+        "source": "demonstrations",
+        "data": "demonstrations",
+        "demonstrations": "demonstrations",
+    }
     kind: Literal["sft"] = "sft"
     model: str | None = None
     """Hugging Face folder or hub id to start from, where no step is."""
+    source: Literal["data", "service"] = "data"
+    """Where demonstrations come from: what `data` names, or the written and ideal answers of the rating service."""
+    db: str = FEEDBACK
+    """The rating service's store: a SQLite file or a URL, as `assent serve --db` takes it."""
+    wait: bool = False
+    """Wait until every prompt in the service's queue is written for, instead of stopping with a count."""
     data: str = LAB
-    """`lab`, or a file, folder or hub id of demonstrations; of pairs, the chosen answers are taken."""
+    """`lab`, or a file, folder or hub id of demonstrations; of pairs, the chosen answers are taken. Refused where
+    a `best_of` step gives the demonstrations (`from: {demonstrations: STEP}`)."""
     demonstrations: Count = 2400
     """Demonstrations written by the lab."""
     template: str | None = None
@@ -65,10 +118,18 @@ class SftConfig(StepConfig):
     """Passes over the demonstrations."""
     batch: Count = 32
     """Demonstrations in an optimiser step."""
+    adapter: Adapter | None = None
+    """LoRA instead of training every weight; merged into the model that is written."""
     sampling: Sampling = Sampling(max_tokens=24)
     """How the answers in samples.jsonl are drawn: the same prompts at every logged step."""
     optimiser: Optimiser = Optimiser(lr=1e-3)
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _service_writes(self) -> SftConfig:
+        if self.source == "service" and "demonstrations" in self.model_fields_set:
+            raise ValueError("`demonstrations` is not read with `source: service`; it goes with `data: lab`")
+        return self
 
 
 class Raters(Block):
@@ -91,16 +152,35 @@ class Raters(Block):
 class CollectConfig(StepConfig):
     """Answers to each prompt, and people's rankings of them."""
 
-    INPUTS: ClassVar[dict[str, bool]] = {"policy": False}
+    NEEDS: ClassVar[dict[str, tuple[str, tuple[Any, ...]]]] = {
+        **dict.fromkeys(
+            ("prompts", "held_out_prompts", "answers", "sampling", "token_budget"), ("source", ("lab", "service"))
+        ),
+        "raters": ("source", ("lab",)),
+        "overlap": ("source", ("service",)),
+        **SERVICE,
+    }
+    WITH_POLICY: ClassVar[frozenset[str]] = frozenset(
+        {"data", "prompts", "held_out_prompts", "answers", "sampling", "token_budget", "overlap"}
+    )
+    INPUTS: ClassVar[dict[str, bool]] = {"policy": False, "reward": False}
     kind: Literal["collect"] = "collect"
-    source: Literal["lab", "file"] = "lab"
-    """Where judgments come from: the lab's simulated raters, or a file of pairs or rankings."""
+    source: Literal["lab", "file", "service"] = "lab"
+    """Where judgments come from: the lab's simulated raters, a file of pairs or rankings, or people who judge in the
+    rating service: a snapshot of its store, with the policy's answers put in its queue first where one is given;
+    those an ensemble disagrees about most are handed out first where it stands under `from: {reward: STEP}`."""
     data: str = LAB
-    """Judgments: a file, folder or hub id, with `source: file`."""
+    """Judgments: a file, folder or hub id, with `source: file`. With `source: service`: the prompts to ask."""
+    db: str = FEEDBACK
+    """The rating service's store: a SQLite file or a URL, as `assent serve --db` takes it."""
+    wait: bool = False
+    """Wait until the service's queue is judged, instead of stopping with a count, to be run again."""
+    overlap: Count = 1
+    """People who judge each group that is put in the service's queue."""
     guideline: str | None = None
     """File with the guideline the raters worked under; its hash is stamped on judgments that name none."""
     prompts: Count = 3000
-    """Training prompts the lab asks."""
+    """Training prompts that are asked."""
     held_out_prompts: Count = 256
     """Prompts about held-out subjects, judged only to measure the reward model on."""
     answers: int = Field(default=4, ge=2, le=16)
@@ -112,161 +192,61 @@ class CollectConfig(StepConfig):
 
     @model_validator(mode="after")
     def _source_has_data(self) -> CollectConfig:
-        if (self.source == "file") != (self.data != LAB):
+        if "reward" in self.inputs and (self.source != "service" or "policy" not in self.inputs):
+            raise ValueError(
+                "`from: {reward: STEP}` orders what a policy puts in the queue: `source: service` with both"
+            )
+        if self.source != "service" and (self.source == "file") != (self.data != LAB):
             raise ValueError("`source: file` goes with `data: PATH`, `source: lab` with `data: lab`")
+        if self.source == "service" and "policy" not in self.inputs:
+            if unread := sorted(self.WITH_POLICY & self.model_fields_set):
+                raise ValueError(f"`{unread[0]}` is not read without `from: {{policy: STEP}}`: nothing is sampled")
+            return self
         if self.source == "lab" and "policy" not in self.inputs:
             raise ValueError("answers are sampled from a policy: write `from: {policy: STEP}`")
+        if self.source == "file" and self.inputs:
+            raise ValueError("`from` is not read with `source: file`: the file has the answers")
         return self
 
 
-class RewardConfig(StepConfig):
-    """A reward model that predicts rankings: Bradley-Terry on all pairs of a ranking at once."""
+class BestOfConfig(StepConfig):
+    """The best of n answers by a reward: a baseline without training, and demonstrations for rejection sampling."""
 
-    INPUTS: ClassVar[dict[str, bool]] = {"policy": False, "judgments": True}
-    kind: Literal["reward"] = "reward"
-    model: str | None = None
-    """Hugging Face folder or hub id whose trunk the reward model starts from; default: the policy's."""
-    template: str | None = None
-    """Chat template, where the model has none."""
-    epochs: Count = 1
-    """Passes over the rankings."""
-    batch: Count = 32
-    """Judgments in an optimiser step."""
-    centre: NonNegative = 0.0
-    """Weight of (r_w + r_l)^2, which keeps scores near zero."""
-    normalise_prompts: int = Field(default=256, ge=0)
-    """Prompts whose answers from `policy` set mean 0 and deviation 1; 0 leaves the scores as trained."""
-    sampling: Sampling = Sampling(max_tokens=24)
-    optimiser: Optimiser = Optimiser(lr=1e-3)
-    limits: Limits = Limits()
-
-
-class RewardSource(Block):
-    """One term of the reward: a reward model or a Python function, times a weight."""
-
-    model: str | None = None
-    """Folder or hub id of a sequence classifier with one label (a step's goes under `from`)."""
-    function: str | None = None
-    """Dotted path `package.module:name` or `package.module.name` of a function with TRL's signature."""
-    weight: float = 1.0
-    """Factor of this term in the sum."""
-    timeout: Positive = 60.0
-    """Seconds one call of the function may take."""
-
-    @model_validator(mode="after")
-    def _one_of(self) -> RewardSource:
-        if (self.model is None) == (self.function is None):
-            raise ValueError("give exactly one of `model` and `function`")
-        return self
-
-
-class Kl(Block):
-    """The leash to the reference policy."""
-
-    coef: NonNegative = 0.05
-    """`kl_coef`: reward lost per nat of KL to the reference (start value, with `control: adaptive`)."""
-    place: Literal["reward", "loss"] = "reward"
-    """In the reward (k1 per token) or as a term of the loss; never both."""
-    estimator: Literal["k2", "k3"] = "k2"
-    """Estimator in the loss: k2 has the exact gradient, k3 is GRPO's convention."""
-    control: Literal["fixed", "adaptive"] = "fixed"
-    """Keep the coefficient, or steer it towards `target`."""
-    target: Positive = 6.0
-    """Adaptive: KL wanted, nats per answer, summed over its tokens."""
-    horizon: Positive = 10000.0
-    """Adaptive: answers over which an error is corrected."""
-
-    @model_validator(mode="after")
-    def _can_move(self) -> Kl:
-        if self.control == "adaptive" and not self.coef:
-            raise ValueError("`control: adaptive` multiplies `coef`, so it must not start at 0")
-        return self
-
-
-class Value(Block):
-    """The critic."""
-
-    trunk: Literal["separate", "shared"] = "separate"
-    """A model of its own, or a head (zero at the start) on the policy's trunk."""
-    init: Literal["reward", "policy"] = "reward"
-    """What a separate trunk starts from."""
-    lr: Positive = 1e-3
-    """Peak learning rate of a separate trunk or of the head."""
-    coef: NonNegative = 0.5
-    """Weight of the value loss where the trunk is shared."""
-    clip: Positive | None = 0.2
-    """The value may move this far from its old prediction; null: unclipped."""
-    warmup: int = Field(default=0, ge=0)
-    """Iterations in which only the critic learns."""
-
-
-class PpoConfig(StepConfig):
-    """Proximal policy optimisation against a reward, with a KL penalty to the starting policy."""
-
-    INPUTS: ClassVar[dict[str, bool]] = {"policy": True, "reward": False}
+    INPUTS: ClassVar[dict[str, bool]] = {"policy": True, "reward": False, "judge": False}
     SEVERAL: ClassVar[frozenset[str]] = frozenset({"reward"})
-    kind: Literal["ppo"] = "ppo"
+    WITH: ClassVar[dict[str, str]] = {"reward_weight": "reward", "combine": "reward"}
+    UNREAD: ClassVar[frozenset[str]] = frozenset({"combine.stop_above"})
+    kind: Literal["best_of"] = "best_of"
     rewards: list[RewardSource] = Field(default_factory=list)
     """Further reward terms beside the reward model under `from`."""
     reward_weight: float = 1.0
     """Factor of the reward models under `from`."""
+    combine: Combine = Combine()
+    """How an ensemble under `from` becomes one score."""
     data: str = LAB
-    """Prompts: `lab`, or a file, folder or hub id; `lab` means its training prompts."""
-    iterations: Count = 60
-    """Rounds of sampling and learning."""
-    prompts: Count = 64
-    """Prompts in an iteration."""
-    answers: Count = 1
-    """Answers sampled per prompt."""
-    epochs: Count = 2
-    """Passes over each iteration's answers."""
-    minibatches: Count = 2
-    """Optimiser steps in a pass; must divide `prompts`, whose answers stay together."""
-    clip_low: Positive = 0.2
-    """The ratio new/old counts down to 1 - clip_low."""
-    clip_high: Positive = 0.2
-    """The ratio new/old counts up to 1 + clip_high."""
-    dual_clip: float | None = Field(default=None, gt=1)
-    """Bound on the loss of bad answers whose ratio explodes (off: null; 3 is usual)."""
-    aggregation: Literal["token", "sequence", "constant"] = "token"
-    """The policy loss is averaged over tokens, over answers, or over answers x max_tokens."""
-    gamma: Share = 1.0
-    """Discount per token."""
-    lam: Share = 0.95
-    """Lambda of generalised advantage estimation."""
-    whiten: bool = True
-    """Whether advantages get mean 0 and deviation 1 over all tokens of the iteration."""
-    reward_clip: Positive | None = 5.0
-    """Scores are cut to +-this, before the KL penalty."""
-    reward_scale: Literal["none", "running"] = "none"
-    """Whether scores are divided by their running deviation (the mean is not shifted)."""
-    no_eos_penalty: NonNegative = 1.0
-    """Taken from the score of an answer that never stops."""
-    entropy_coef: NonNegative = 0.0
-    """Weight of the entropy bonus, per token."""
-    early_stop_kl: Positive | None = None
-    """An iteration's passes end once KL(new, old) per token exceeds this."""
-    kl: Kl = Kl()
-    value: Value = Value()
+    """Prompts: `lab`, or a file, folder or hub id."""
+    prompts: Count = 400
+    """Training prompts whose best answers are written as demonstrations."""
+    held_out_prompts: Count = 200
+    """Held-out prompts on which best-of-n is measured."""
+    answers: int = Field(default=16, ge=2)
+    """Answers sampled per prompt; best-of-n is estimated for every n up to it."""
     sampling: Sampling = Sampling(max_tokens=24)
-    optimiser: Optimiser = Optimiser(lr=3e-4, schedule="linear", warmup=0.0, eps=1e-5)
-    limits: Limits = Limits(log_every=1, checkpoint_every=10)
+    token_budget: Count = 4096
+    """Most tokens, padding included, in one forward pass."""
 
     @model_validator(mode="after")
-    def _has_reward(self) -> PpoConfig:
+    def _has_reward(self) -> Self:
         if "reward" not in self.inputs and not self.rewards:
             raise ValueError("a reward is needed: `from: {reward: STEP}` or `rewards: [...]`")
-        if self.prompts % self.minibatches:
-            raise ValueError("prompts must be a multiple of minibatches")
-        if self.value.warmup >= self.iterations:
-            raise ValueError("value.warmup must be less than iterations, or the policy never learns")
         return self
 
 
 class AuditConfig(StepConfig):
     """What did each model really learn? One row a model, each figure beside the reference's."""
 
-    INPUTS: ClassVar[dict[str, bool]] = {"*": True, "judge": False}
+    INPUTS: ClassVar[dict[str, bool]] = {"*": True, "judge": False, "reward": False}
+    WITH: ClassVar[dict[str, str]] = {"best_of": "reward"}
     kind: Literal["audit"] = "audit"
     reference: str = "sft"
     """Input name of the model the others are compared with."""
@@ -276,15 +256,33 @@ class AuditConfig(StepConfig):
     """At most this many prompts; default: all held-out ones."""
     answers: int = Field(default=2, ge=2)
     """Answers sampled per prompt."""
+    rewards: list[RewardSource] = Field(default_factory=list)
+    """The judge where `data` is no lab and no reward model stands for `judge`: rules, functions or models, summed."""
+    best_of: int = Field(default=4, ge=2)
+    """With `reward: STEP` under `from`: best-of-n of the reference stands in the table too, n answers for each one
+    that the reward model picks."""
     sampling: Sampling = Sampling(max_tokens=24)
     token_budget: Count = 4096
     """Most tokens, padding included, in one forward pass."""
 
+    @property
+    def models(self) -> list[str]:
+        """Names of the inputs that are audited."""
+        return [name for name in self.inputs if name not in ("judge", "reward")]
+
     @model_validator(mode="after")
     def _has_reference(self) -> AuditConfig:
-        models = [name for name in self.inputs if name != "judge"]
-        if self.reference not in models:
-            raise ValueError(f"`reference: {self.reference}` is none of its inputs ({', '.join(models) or 'none'})")
+        if self.reference not in self.models:
+            raise ValueError(
+                f"`reference: {self.reference}` is none of its inputs ({', '.join(self.models) or 'none'})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_judge(self) -> AuditConfig:
+        if self.rewards and (self.data == LAB or "judge" in self.inputs):
+            judge = "the reward model under `judge`" if "judge" in self.inputs else "gold, with `data: lab`,"
+            raise ValueError(f"`rewards` are not read: {judge} is the judge")
         return self
 
 
@@ -316,11 +314,21 @@ KINDS: dict[str, type[StepConfig]] = {
     "collect": CollectConfig,
     "reward": RewardConfig,
     "ppo": PpoConfig,
+    "dpo": DpoConfig,
+    "grpo": GrpoConfig,
+    "rloo": RlooConfig,
+    "online_dpo": OnlineDpoConfig,
+    "best_of": BestOfConfig,
     "audit": AuditConfig,
     "compare": CompareConfig,
 }
 
-GIVES: dict[str, tuple[str, ...]] = {"judgments": ("collect",), "reward": ("reward",), "judge": ("reward",)}
+GIVES: dict[str, tuple[str, ...]] = {
+    "judgments": ("collect",),
+    "reward": ("reward",),
+    "judge": ("reward",),
+    "demonstrations": ("best_of",),
+}
 """Input name -> kinds of step that can stand there."""
-LANGUAGE_MODELS = ("pretrain", "sft", "ppo")
+LANGUAGE_MODELS = ("pretrain", "sft", "ppo", "dpo", "grpo", "rloo", "online_dpo")
 """Kinds of step that can stand for every other input."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ValidationError
 from assent.core.errors import DataError
 
 T = TypeVar("T", bound=BaseModel)
+
+read_only = False
+"""Whether this process leaves all writing to another one: every rank of a job but the first (engine/ranks.py)."""
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -64,28 +68,42 @@ def describe(error: ValidationError) -> str:
     return f"{place}: {first['msg']}" if place else str(first["msg"])
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write the whole file or nothing; an OSError names the file.
+def write_atomic(path: Path, data: bytes | Callable[[Path], None]) -> None:
+    """Write the whole file or nothing; an OSError names the file. `data` may be what writes it to a path.
 
-    A device or a pipe (/dev/stdout) is written to, never replaced.
+    A device or a pipe (/dev/stdout) is written to, never replaced. A process that is `read_only` writes nothing.
     """
+    if read_only:
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file() and not path.is_dir():
-            path.write_bytes(data)
+            _put(path, data)
         else:
             _replace(path, data)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _put(path: Path, data: bytes | Callable[[Path], None]) -> None:
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+        return
+    try:
+        data(path)
+    except Exception as error:  # on a full disk, libraries written in Rust raise exceptions of their own
+        found = re.search(r"os error (\d+)", str(error))
+        if not found:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
+
+
+def _replace(path: Path, data: bytes | Callable[[Path], None]) -> None:
     """A temporary file in the same folder, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
+        _put(temporary, data)
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

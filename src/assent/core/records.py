@@ -154,6 +154,7 @@ class Judgment(Record):
     principle: str | None = None
     times: dict[str, float] = Field(default_factory=dict)
     is_gold: bool = False
+    is_repeat: bool = False
     supersedes: str | None = None
     cost: float | None = None
 

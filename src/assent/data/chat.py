@@ -18,6 +18,7 @@ _NAMES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 PROBE = "Hello"
 TAIL = 60
 """Characters of a text shown in messages."""
+UNTOLD = "put the system message's text into the first user turn, or set another `template`"
 
 
 def name(tokenizer: Any) -> str:
@@ -36,14 +37,27 @@ def set_name(tokenizer: Any, given: str) -> None:
 
 
 def prompt_text(tokenizer: Any, prompt: Prompt) -> str:
-    """The text before an answer."""
+    """The text before an answer. Raises ModelError where the template cannot write it, or leaves a turn out."""
     if prompt.plain:
         return "".join(message.content for message in prompt.messages)
-    return _render(tokenizer, [message.model_dump() for message in prompt.messages], open_turn=True)
+    text = _render(tokenizer, [message.model_dump() for message in prompt.messages], open_turn=True)
+    for message in prompt.messages:
+        # What the model said before may be shortened on purpose (its thoughts, by some); what it is told may not.
+        if message.role != "assistant" and message.content.strip() not in text:
+            raise ModelError(
+                f"it leaves the {message.role} message out: {message.content[:TAIL]!r}",
+                where=label(tokenizer),
+                fix=UNTOLD if message.role == "system" else "set another `template`",
+            )
+    return text
 
 
 def answer_text(tokenizer: Any, prompt: Prompt, before: str, answer: str) -> str:
     """The text an answer adds to `before`, the prompt's text: all the template writes from there on.
+
+    A template may move the system message once an answer follows (Mistral 7B v0.3 writes it into a user's turn only
+    if that is the last one). The answer then follows the prompt as it is sampled from, and its text is the one it
+    has in the same conversation without that message.
 
     Raises ModelError where the template does not continue the prompt it gave before.
     """
@@ -52,6 +66,9 @@ def answer_text(tokenizer: Any, prompt: Prompt, before: str, answer: str) -> str
     turns = [message.model_dump() for message in prompt.messages]
     whole = _render(tokenizer, [*turns, {"role": "assistant", "content": answer}], open_turn=False)
     if not whole.startswith(before):
+        if prompt.messages[0].role == "system" and len(turns) > 1:
+            untold = Prompt(messages=prompt.messages[1:])
+            return answer_text(tokenizer, untold, prompt_text(tokenizer, untold), answer)
         raise not_a_prefix(tokenizer, repr(before[-TAIL:]), repr(whole[max(0, len(before) - TAIL) : len(before)]))
     return whole[len(before) :]
 
@@ -89,5 +106,9 @@ def _render(tokenizer: Any, turns: list[dict[str, str]], *, open_turn: bool) -> 
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=open_turn))
     except Exception as error:  # a template is a user's program: it may raise anything
-        roles = ", ".join(turn["role"] for turn in turns)
-        raise ModelError(f"cannot write a conversation of {roles}: {error}", where=label(tokenizer)) from None
+        roles = [turn["role"] for turn in turns]
+        raise ModelError(
+            f"cannot write a conversation of {', '.join(roles)}: {error}",
+            where=label(tokenizer),
+            fix=UNTOLD if "system" in roles else None,
+        ) from None

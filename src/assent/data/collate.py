@@ -26,6 +26,11 @@ class TokenGroup:
     answer_ids: tuple[str, ...]
     """Ids of the answer records, in the order of `answers`."""
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through a model: the prompt's once, and every answer's."""
+        return len(self.prompt_ids) + sum(map(len, self.answers))
+
 
 class Rows(NamedTuple):
     """One row an answer: its prompt padded left, then the answer padded right.

@@ -1,7 +1,8 @@
 """Records to token ids, with the loss mask: which ids are the prompt's and which the answer's.
 
 The mask comes from rendering twice: the prompt alone, then prompt and answer; the first must be a token
-prefix of the second. EOS belongs to the answer, once, at its end; whatever a template writes after it is cut.
+prefix of the second. What ends the turn (EOS, mostly) belongs to the answer, once, at its end; whatever a
+template writes after it is cut.
 A template writes BOS itself; plain text gets the BOS its tokenizer would give it. Answers that carry the
 exact ids they were sampled with keep them.
 """
@@ -18,7 +19,14 @@ from assent.core.errors import DataError, ModelError
 from assent.core.records import Answer, Group, Prompt
 from assent.data import chat
 from assent.data.collate import TokenGroup
-from assent.data.tokens import continuation_ids, decode_answer, text_ids, tokenizer_fingerprint, writes_bos
+from assent.data.tokens import (
+    continuation_ids,
+    decode_answer,
+    end_of_turn,
+    text_ids,
+    tokenizer_fingerprint,
+    writes_bos,
+)
 
 __all__ = [
     "Encoded",
@@ -171,28 +179,37 @@ def _tail(tokenizer: Any, prompt: Prompt, head: list[int], whole: list[int], tex
 
 
 def _close(tokenizer: Any, prompt: Prompt, answer: Answer, tail: list[int]) -> Ids:
-    """Cut after EOS, which must be there once. An answer that was cut off has none, unless it is empty.
+    """Cut after the end of the turn, which must be there once. An answer that was cut off has none, unless empty.
 
-    A sampled text that spells EOS out ends there; nothing a policy writes may stop a run.
+    A sampled text that spells it out ends there; nothing a policy writes may stop a run.
     """
     eos = tokenizer.eos_token_id
+    end = eos if prompt.plain else end_of_turn(tokenizer)
     if prompt.plain:
         tail = [*tail, eos]
-    count = tail.count(eos)
-    if count != 1 and not (count and answer.token_ids):
-        if tokenizer.eos_token in answer.text:
-            raise DataError(
-                f"an answer holds the end-of-sequence token {tokenizer.eos_token} as text",
+    ends = [i for i, token in enumerate(tail) if token in (end, eos)]
+    sound = tail.count(end) == 1 and tail[ends[0]] == end
+    if not sound and not (ends and answer.token_ids):
+        raise _no_single_end(tokenizer, prompt, answer, tail, end)
+    last = ends[0]
+    return tuple(tail[:last] if answer.finish == "length" and last else tail[: last + 1])
+
+
+def _no_single_end(tokenizer: Any, prompt: Prompt, answer: Answer, tail: list[int], end: int) -> DataError | ModelError:
+    """Whose fault it is that an answer does not end exactly once: the text's, or the template's."""
+    for token in tokenizer.convert_ids_to_tokens([tokenizer.eos_token_id, end]):
+        if token in answer.text:
+            return DataError(
+                f"an answer holds the end-of-sequence token {token} as text",
                 where=f"prompt {prompt.id}",
                 fix="take it out: it is added to every answer",
             )
-        raise ModelError(
-            f"it writes the end-of-sequence token {tokenizer.eos_token} {count} times in an answer, not once",
-            where=chat.label(tokenizer),
-            fix="end assistant turns with {{ eos_token }}, or set eos_token to what ends them",
-        )
-    end = tail.index(eos)
-    return tuple(tail[:end] if answer.finish == "length" and end else tail[: end + 1])
+    return ModelError(
+        f"it writes the end-of-sequence token {tokenizer.eos_token} {tail.count(tokenizer.eos_token_id)} times "
+        "in an answer, not once",
+        where=chat.label(tokenizer),
+        fix="end assistant turns with {{ eos_token }}, or set eos_token to what ends them",
+    )
 
 
 def _fitting(groups: list[TokenGroup], max_length: int | None, too_long: str) -> tuple[list[TokenGroup], int]:

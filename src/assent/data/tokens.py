@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from assent.core.errors import DataError
+from assent.core.errors import DataError, ModelError
 from assent.core.hashing import content_id
 from assent.core.records import Prompt
 from assent.data import chat
@@ -47,6 +47,27 @@ def writes_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer itself puts BOS in front of plain text."""
     bos = tokenizer.bos_token_id
     return bos is not None and list(tokenizer("a")["input_ids"][:1]) == [bos]
+
+
+def end_of_turn(tokenizer: Any) -> int:
+    """Id of the token that ends an assistant's turn: what a model writes last, and what sampling stops at.
+
+    EOS, or where a template closes the turn with a token of its own and the whole conversation with EOS (Phi-3:
+    <|end|>, then <|endoftext|>), the first of them: no answer that is followed by another turn has the second.
+    """
+    return _end_of_turn(tokenizer, str(tokenizer.chat_template or ""), tokenizer.eos_token_id)
+
+
+@lru_cache(maxsize=16)
+def _end_of_turn(tokenizer: Any, template: str, eos: int) -> int:
+    prompt = Prompt.ask(chat.PROBE)
+    try:
+        text = chat.answer_text(tokenizer, prompt, chat.prompt_text(tokenizer, prompt), chat.PROBE)
+    except ModelError:  # no template, or one at fault: whoever renders a conversation with it is told
+        return eos
+    (ids,) = text_ids(tokenizer, [text.partition(chat.PROBE)[2]])
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    return next((token for token in ids if token in special), eos) if eos in ids else eos
 
 
 def continuation_ids(tokenizer: Any, text: str) -> list[int]:

@@ -11,8 +11,15 @@ from assent.core.errors import DataError
 from assent.core.records import Answer, Group, Prompt, sampled_answer_id
 from assent.data.collate import TokenGroup
 from assent.data.render import decode_answer, encode_prompts, tokenizer_fingerprint
-from assent.engine.sample import Rollout, sample
+from assent.data.tokens import end_of_turn
+from assent.engine import ranks
+from assent.engine.draw import Ended, Rollout
+from assent.engine.sample import sample
 from assent.models.load import context_length, stop_ids
+
+SPARE = 8
+"""Tokens decoded beyond the bytes of a stop string: for special tokens without text, and since the first token
+of what is decoded may come out without its blank."""
 
 
 class Sampled(NamedTuple):
@@ -22,6 +29,10 @@ class Sampled(NamedTuple):
     tokens: list[TokenGroup]
     logps: list[list[tuple[float, ...]]]
 
+    def first(self, n: int) -> Sampled:
+        """The first `n` groups."""
+        return Sampled(self.groups[:n], self.tokens[:n], self.logps[:n])
+
 
 class LocalGenerator:
     """Samples from a model in this process. `source` names the model in the answers it writes."""
@@ -29,7 +40,7 @@ class LocalGenerator:
     def __init__(self, model: Any, tokenizer: Any, source: str, sampling: Sampling, token_budget: int = 16384) -> None:
         self.model, self.tokenizer, self.source, self.sampling = model, tokenizer, source, sampling
         self._budget = token_budget
-        self._stop = stop_ids(model, tokenizer)
+        self._stop = tuple(dict.fromkeys((*stop_ids(model, tokenizer), end_of_turn(tokenizer))))
         self._fingerprint = tokenizer_fingerprint(tokenizer)
 
     def generate(self, prompts: Sequence[Prompt], n: int, seed: int) -> list[Group]:
@@ -37,7 +48,7 @@ class LocalGenerator:
         return self.draw(prompts, n, seed).groups
 
     def draw(self, prompts: Sequence[Prompt], n: int, seed: int, source: str | None = None) -> Sampled:
-        """As `generate`, with token ids and log-probs beside the records."""
+        """As `generate`, with token ids and log-probs beside the records; each rank samples its share for all."""
         source = source or self.source
         prompt_ids = encode_prompts(prompts, self.tokenizer)
         self._check_room(prompts, prompt_ids)
@@ -46,16 +57,21 @@ class LocalGenerator:
             [sampled_answer_id(prompt, source, seed, i) for i in own]
             for prompt, own in zip(prompts, places, strict=True)
         ]
-        rollouts = sample(
+        mine = ranks.share([len(ids) + n * self.sampling.max_tokens for ids in prompt_ids])
+        asked = [(prompts[i], prompt_ids[i]) for i in mine for _ in range(n)]
+        answered = sample(
             self.model,
-            prompt_ids,
-            names,
+            [prompt_ids[i] for i in mine],
+            [names[i] for i in mine],
             seed=seed,
             temperature=self.sampling.temperature,
             max_tokens=self.sampling.max_tokens,
             stop=self._stop,
             token_budget=self._budget,
+            ended=self._ended(asked) if self.sampling.stop else None,
         )
+        by_prompt = dict(ranks.gather(list(zip(mine, answered, strict=True))))
+        rollouts = [by_prompt[i] for i in range(len(prompts))]
         groups, tokens = [], []
         for prompt, ids, own, answer_names, drawn in zip(prompts, prompt_ids, places, names, rollouts, strict=True):
             answers = tuple(
@@ -77,8 +93,24 @@ class LocalGenerator:
         return Sampled(groups, tokens, [[r.logps for r in drawn] for drawn in rollouts])
 
     def _text(self, prompt: Prompt, prompt_ids: Sequence[int], rollout: Rollout) -> str:
-        body = rollout.ids[:-1] if rollout.finish == "stop" else rollout.ids
-        return decode_answer(self.tokenizer, prompt, prompt_ids, body)
+        body = rollout.ids[:-1] if rollout.ids[-1] in self._stop else rollout.ids
+        text = decode_answer(self.tokenizer, prompt, prompt_ids, body)
+        return text[: min((at for string in self.sampling.stop if (at := text.find(string)) >= 0), default=None)]
+
+    def _ended(self, asked: Sequence[tuple[Prompt, Sequence[int]]]) -> Ended:
+        """Whether a stop string has appeared, behind each answer's prompt. Only the end of an answer is decoded: a
+        token is at least a byte."""
+        stop = self.sampling.stop
+        reach = max(len(string.encode()) for string in stop) + SPARE
+
+        def ended(i: int, ids: Sequence[int]) -> bool:
+            if len(ids) <= reach:
+                text = decode_answer(self.tokenizer, *asked[i], ids)
+            else:
+                text = self.tokenizer.decode(ids[-reach:], skip_special_tokens=True)
+            return any(string in text for string in stop)
+
+        return ended
 
     def _check_room(self, prompts: Sequence[Prompt], prompt_ids: Sequence[Sequence[int]]) -> None:
         room = context_length(self.model)

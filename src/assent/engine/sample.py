@@ -1,34 +1,52 @@
-"""Draw answers: pure temperature sampling with counter-based randomness.
+"""Draw answers: prompts once a group, then one token of every unfinished answer a step, finished ones leave.
 
-The uniform number behind a token is f(seed, answer id, position): an answer depends neither on its
-neighbours in the batch nor on how often the run was stopped (exact in float64; in fp32 a neighbour can
-change a logit's last bits, and so, rarely, a token).
-N answers, V vocabulary, S prompt positions.
+Prompts wait in a queue, enter as soon as the cache has room for them and their answers (continuous batching:
+Yu et al., "Orca", OSDI 2022), and are computed in packed rows. How tokens are drawn: `engine/draw.py`.
+N rows (answers that are being written), Q tokens of a packed row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
 from assent.core.hashing import hash_int
-from assent.engine.score import lm_logits
-from assent.ops.logprobs import tempered_log_softmax
+from assent.engine import stepwise
+from assent.engine.attention import forward
+from assent.engine.decode import Cache, Decode, Prefill
+from assent.engine.draw import Draws, Ended, Rollout
+from assent.engine.precision import autocast
+from assent.engine.row import packs
+from assent.engine.score import lm_head
+
+CACHED = 8
+"""Tokens in the cache for each token of the budget. Training keeps some 20 vectors of a token a layer for the
+backward pass, besides its logits; the cache keeps two."""
+LEAVE = 8
+"""Rows are closed up once an eighth of them have ended: to move the others costs about as much as to go on
+with a few that nobody reads."""
 
 
-class Rollout(NamedTuple):
-    """One sampled answer: its ids exactly as sampled (a stop id included), their log-probs, how it ended."""
+class _Waiting(NamedTuple):
+    """A prompt and the numbers of its answers."""
 
-    ids: tuple[int, ...]
-    logps: tuple[float, ...]
-    finish: str
+    prompt: Sequence[int]
+    answers: Sequence[int]
 
 
-@torch.no_grad()
+class _Row(NamedTuple):
+    """An answer that is being written: its number, the slot of its group, the step at which it entered."""
+
+    answer: int
+    slot: int
+    entered: int
+
+
+@torch.inference_mode()
 def sample(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -39,133 +57,140 @@ def sample(
     max_tokens: int,
     stop: Sequence[int],
     token_budget: int,
+    ended: Ended | None = None,
 ) -> list[list[Rollout]]:
     """Sample `len(answer_ids[i])` answers to each prompt of token ids.
 
     `answer_ids` name the answers: an answer's randomness is f(seed, its id, position).
-    Temperature 0 takes the likeliest token. Results are in the order of `prompts`.
+    Temperature 0 takes the likeliest token. An answer ends with a stop id, after `max_tokens`, or where
+    `ended(its number, counted through all prompts, its ids so far)` says so. Results are in the order of `prompts`.
     """
-    results: list[list[Rollout]] = [[] for _ in prompts]
-    for piece in _pieces(prompts, answer_ids, max_tokens, token_budget):
-        rollouts = iter(
-            _batch(
-                model, [prompts[i] for i in piece], [answer_ids[i] for i in piece], seed, temperature, max_tokens, stop
-            )
-        )
-        for i in piece:
-            results[i] = [next(rollouts) for _ in answer_ids[i]]
-    return results
-
-
-def _pieces(
-    prompts: Sequence[Sequence[int]], answer_ids: Sequence[Sequence[str]], max_tokens: int, budget: int
-) -> list[list[int]]:
-    pieces: list[list[int]] = []
-    rows = 0
-    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-        width = len(prompts[i]) + max_tokens
-        if not pieces or (rows + len(answer_ids[i])) * width > budget:
-            pieces.append([])
-            rows = 0
-        pieces[-1].append(i)
-        rows += len(answer_ids[i])
-    return pieces
-
-
-def _batch(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    names: Sequence[Sequence[str]],
-    seed: int,
-    temperature: float,
-    max_tokens: int,
-    stop: Sequence[int],
-) -> list[Rollout]:
-    """Prefill each prompt once, fan out to its answers, then one token at a time; finished rows leave."""
     device = next(iter(model.parameters())).device
-    fan_N = torch.tensor([i for i, group in enumerate(names) for _ in group], device=device)
-    keys_N = torch.tensor([hash_int(seed, name) for group in names for name in group], device=device)
-    cache = DynamicCache(config=model.config)
-    hidden, attention_NS = _prefill(model, prompts, cache, device)
-    cache.batch_select_indices(fan_N)
-    attention_NS, hidden = attention_NS[fan_N], hidden[fan_N]
-    stops = torch.tensor(list(stop), device=device)
-    n = len(fan_N)
-    ids: list[list[int]] = [[] for _ in range(n)]
-    logps: list[list[float]] = [[] for _ in range(n)]
-    finish = ["length"] * n
-    alive_N = torch.arange(n, device=device)
-    for position in range(max_tokens):
-        token_N, logp_N = draw(lm_logits(model, hidden), keys_N[alive_N], position, temperature)
-        ended_N = torch.isin(token_N, stops)
-        for row, token, logp, ended in zip(
-            alive_N.tolist(), token_N.tolist(), logp_N.tolist(), ended_N.tolist(), strict=True
-        ):
-            ids[row].append(token)
-            logps[row].append(logp)
-            if ended:
-                finish[row] = "stop"
-        if position == max_tokens - 1 or bool(ended_N.all()):
-            break
-        if bool(ended_N.any()):
-            keep = (~ended_N).nonzero().squeeze(1)
-            alive_N, token_N, attention_NS = alive_N[keep], token_N[keep], attention_NS[keep]
-            cache.batch_select_indices(keep)
-        attention_NS = torch.cat([attention_NS, attention_NS.new_ones(len(alive_N), 1)], dim=1)
-        hidden = model.base_model(
-            input_ids=token_N[:, None],
-            attention_mask=attention_NS,
-            past_key_values=cache,
-            position_ids=attention_NS.sum(1, keepdim=True) - 1,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-    return [Rollout(tuple(i), tuple(p), f) for i, p, f in zip(ids, logps, finish, strict=True)]
-
-
-def _prefill(
-    model: Any, prompts: Sequence[Sequence[int]], cache: DynamicCache, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Fill the cache with the left-padded prompts; the last hidden state and the attention mask."""
-    width = max(len(p) for p in prompts)
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    attention = torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        attention[row, width - len(prompt) :] = 1
-    ids, attention = ids.to(device), attention.to(device)
-    positions = (attention.cumsum(1) - 1).clamp_min(0)
-    out = model.base_model(
-        input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
+    draws = Draws(
+        lm_head(model, temperature or 1.0),
+        [hash_int(seed, name) for names in answer_ids for name in names],
+        greedy=temperature == 0,
+        max_tokens=max_tokens,
+        stop=stop,
+        ended=ended,
+        device=device,
     )
-    return out.last_hidden_state[:, -1], attention
+    numbers = iter(range(draws.nobody))
+    waiting = [_Waiting(p, [next(numbers) for _ in names]) for p, names in zip(prompts, answer_ids, strict=True)]
+    packed = packs(model)
+    # Held over all steps, so that weights are cast to half precision once and not once a step.
+    with autocast(device):
+        if packed:
+            _Batch(model, draws, token_budget).run(waiting)
+        else:
+            stepwise.run(model, draws, waiting, token_budget)
+    rollouts = iter(draws.rollouts())
+    return [[next(rollouts) for _ in names] for names in answer_ids]
 
 
-def draw(logits_NV: Tensor, keys_N: Tensor, position: int, temperature: float) -> tuple[Tensor, Tensor]:
-    """Token and log-probability per row: the first token whose cumulated probability passes the uniform."""
-    if temperature == 0:
-        logp_NV = tempered_log_softmax(logits_NV)
-        token_N = logp_NV.argmax(-1)
-        return token_N, logp_NV.gather(1, token_N[:, None]).squeeze(1)
-    logp_NV = tempered_log_softmax(logits_NV, temperature)
-    cumulated_NV = logp_NV.double().exp().cumsum(-1)
-    threshold_N1 = (uniform(keys_N, position) * cumulated_NV[:, -1])[:, None]
-    token_N = torch.searchsorted(cumulated_NV, threshold_N1, right=True).squeeze(1).clamp_max(logits_NV.shape[-1] - 1)
-    return token_N, logp_NV.gather(1, token_N[:, None]).squeeze(1)
+class _Batch:
+    """The rows that are being written, and their groups' prompts."""
+
+    def __init__(self, model: Any, draws: Draws, token_budget: int) -> None:
+        self._model, self._draws, self._budget = model, draws, token_budget
+        self._device = next(iter(model.parameters())).device
+        self._cache = Cache()
+        self._decode = Decode(self._cache, draws.max_tokens, self._device)
+        self._prompts: list[int] = []  # the length of each slot's
+        self._rows: list[_Row] = []
+        self._steps = 0
+        self._answer_N = self._token_N = torch.zeros(0, dtype=torch.long, device=self._device)
+
+    def run(self, waiting: Sequence[_Waiting]) -> None:
+        """Write all answers; shortest prompts first, so that those which stand together are of similar length."""
+        queue = deque(sorted(self._split(waiting), key=lambda w: len(w.prompt)))
+        ended = 0
+        while True:
+            while ended * LEAVE >= len(self._rows):
+                self._leave()
+                if not queue and not self._rows:
+                    return
+                self._enter(queue)
+                ended = self._ended()
+            hidden_NH = self._decode.forward(self._model, self._token_N)
+            self._steps += 1
+            self._token_N, ended_N = self._draws.step(hidden_NH, self._answer_N, self._decode.position_N)
+            self._answer_N = self._answer_N.masked_fill(ended_N, self._draws.nobody)
+            ended = self._ended()
+
+    def _ended(self) -> int:
+        """How many rows have ended and not yet left: the one number a step waits for."""
+        return int((self._answer_N == self._draws.nobody).sum())
+
+    def _split(self, waiting: Sequence[_Waiting]) -> Iterator[_Waiting]:
+        """Cut groups that not even an empty cache could hold."""
+        for prompt, answers in waiting:
+            size = max(1, (CACHED * self._budget - len(prompt)) // self._draws.max_tokens)
+            for start in range(0, len(answers), size):
+                yield _Waiting(prompt, answers[start : start + size])
+
+    def _leave(self) -> None:
+        """Close up rows that have ended and groups that have no row left."""
+        order = _close_up([number != self._draws.nobody for number in self._answer_N.tolist()])
+        rows = [self._rows[i] for i in order]
+        used = {row.slot for row in rows}
+        slots = _close_up([slot in used for slot in range(len(self._prompts))])
+        self._cache.move(slots, order)
+        new = {slot: i for i, slot in enumerate(slots)}
+        self._rows = [row._replace(slot=new[row.slot]) for row in rows]
+        self._prompts = [self._prompts[slot] for slot in slots]
+        kept_N = torch.tensor(order, dtype=torch.long, device=self._device)
+        self._answer_N, self._token_N = self._answer_N[kept_N], self._token_N[kept_N]
+
+    def _enter(self, queue: deque[_Waiting]) -> None:
+        """Let in whoever the cache has room for, and seat all rows."""
+        while entering := self._next(queue):
+            self._prefill(entering)
+        positions = [self._position(row) for row in self._rows]
+        self._decode.seat([row.slot for row in self._rows], self._prompts, positions)
+
+    def _next(self, queue: deque[_Waiting]) -> list[_Waiting]:
+        """The next prompts, within the room of the cache and the budget of a pass; one if there is nothing else."""
+        entering: list[_Waiting] = []
+        rows, tokens = len(self._rows), 0
+        while queue:
+            prompt, answers = queue[0]
+            rows, tokens = rows + len(answers), tokens + len(prompt)
+            groups = len(self._prompts) + len(entering) + 1
+            cached = groups * max([len(prompt), *self._prompts]) + rows * self._draws.max_tokens
+            if groups > 1 and (cached > CACHED * self._budget or (entering and tokens > self._budget)):
+                break
+            entering.append(queue.popleft())
+        return entering
+
+    def _prefill(self, entering: Sequence[_Waiting]) -> None:
+        """Compute prompts in one packed row, and draw the first token of each of their answers."""
+        entering = sorted(entering, key=lambda w: -len(w.prompt))
+        lengths = [len(w.prompt) for w in entering]
+        slots = range(len(self._prompts), len(self._prompts) + len(entering))
+        numbers = [number for w in entering for number in w.answers]
+        self._prompts += lengths
+        self._cache.reserve(len(self._prompts), max(self._prompts), len(self._rows) + len(numbers))
+        layout = Prefill(self._cache, lengths, slots, self._device)
+        ids_Q = torch.tensor([token for w in entering for token in w.prompt], device=self._device)
+        hidden_QH = forward(self._model, ids_Q, layout.positions_Q, layout)
+        last = [end - 1 for w, end in zip(entering, accumulate(lengths), strict=True) for _ in w.answers]
+        answer_N = torch.tensor(numbers, device=self._device)
+        hidden_NH = hidden_QH[torch.tensor(last, device=self._device)]
+        token_N, ended_N = self._draws.step(hidden_NH, answer_N, torch.zeros_like(answer_N))
+        self._rows += [
+            _Row(number, slot, self._steps) for w, slot in zip(entering, slots, strict=True) for number in w.answers
+        ]
+        self._answer_N = torch.cat([self._answer_N, answer_N.masked_fill(ended_N, self._draws.nobody)])
+        self._token_N = torch.cat([self._token_N, token_N])
+
+    def _position(self, row: _Row) -> int:
+        """Where the row's last token stands, which no step has taken yet."""
+        return self._steps - row.entered
 
 
-def uniform(keys_N: Tensor, position: int) -> Tensor:
-    """Uniform numbers in [0, 1), float64: the splitmix64 mix of key and position (Steele et al. 2014)."""
-    x = keys_N + _signed((position + 1) * 0x9E3779B97F4A7C15)
-    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
-    return _shift(x ^ _shift(x, 31), 11).double() * 2.0**-53
-
-
-def _signed(x: int) -> int:
-    """The int64 with the low 64 bits of `x`; int64 arithmetic then wraps as splitmix64's does."""
-    return (x + 2**63) % 2**64 - 2**63
-
-
-def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical (zero-filling) right shift of int64."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+def _close_up(stays: Sequence[bool]) -> list[int]:
+    """Who stands in each place once the last have moved into the places that are free."""
+    order = list(range(sum(stays)))
+    movers = (i for i in range(len(order), len(stays)) if stays[i])
+    return [i if stays[i] else next(movers) for i in order]

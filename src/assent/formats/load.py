@@ -13,6 +13,8 @@ from typing import IO, Any, NamedTuple
 from assent.core import jsonl
 from assent.core.errors import DataError
 
+ABOUT = "datasheet.json"
+"""What an export says about itself: in a folder it stands beside the rows and is none."""
 KINDS = (".jsonl", ".json", ".csv", ".parquet")
 HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<config>[\w.-]+))?(#(?P<split>[\w.-]+))?")
 
@@ -78,7 +80,7 @@ def _folder(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+    return path.name == ABOUT or any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from assent.core.errors import DataError
@@ -50,16 +51,25 @@ def margin(judgment: Judgment) -> float:
 
 def demonstrations_from_preferences(preferences: Preferences) -> list[Demonstration]:
     """The answers in the first tier of each ranking, to imitate; each once, its rater as author."""
-    groups = preferences.groups_by_id()
+    return first_choices(preferences.groups_by_id(), preferences.judgments)
+
+
+def first_choices(groups: Mapping[str, Group], judgments: Iterable[Judgment]) -> list[Demonstration]:
+    """The same for the groups and judgments alone."""
     found: dict[str, Demonstration] = {}
-    for judgment in preferences.judgments:
+    for judgment in judgments:
         if judgment.outcome != "ranked" or not judgment.tiers:
             continue
         group = groups[judgment.group]
-        for answer in group.answers:
+        for answer in () if is_blank(group) else group.answers:
             if answer.id in judgment.tiers[0]:
                 found.setdefault(answer.id, Demonstration(prompt=group.prompt, answer=answer, author=judgment.rater))
     return list(found.values())
+
+
+def is_blank(group: Group) -> bool:
+    """Whether a group is a prompt that people were asked to answer: its one answer is empty and was never shown."""
+    return len(group.answers) == 1 and not group.answers[0].text
 
 
 @dataclass
@@ -102,6 +112,13 @@ class Collector:
             raise DataError(
                 "holds no judgment", where=source, fix="preferences need pairs or rankings: docs/formats.md"
             )
+        self.check()
+        return Preferences(
+            list(self.groups.values()), [j for j, _ in self.judgments.values()], list(self.raters.values())
+        )
+
+    def check(self) -> None:
+        """Every judgment is of a group that is there and fits it; raters that no row describes are added."""
         for judgment, where in self.judgments.values():
             if judgment.group not in self.groups:
                 raise DataError(
@@ -111,7 +128,5 @@ class Collector:
                 )
             if problem := check_tiers(judgment, self.groups[judgment.group]):
                 raise DataError(f"judgment {judgment.id}: {problem}", where=where)
-        judgments = [judgment for judgment, _ in self.judgments.values()]
-        for judgment in judgments:
+        for judgment, _ in self.judgments.values():
             self.raters.setdefault(judgment.rater, Rater(id=judgment.rater))
-        return Preferences(list(self.groups.values()), judgments, list(self.raters.values()))

@@ -10,7 +10,7 @@ from assent.core.errors import DataError
 from assent.core.records import Demonstration, Group, Judgment, Prompt, Rater
 from assent.formats import load
 from assent.formats.preferences import Collector, Preferences, demonstrations_from_preferences, records_of
-from assent.formats.shapes import Item, Pair, Unpaired, parse
+from assent.formats.shapes import Item, Pair, Unpaired, parse_all
 
 T = TypeVar("T")
 Source = str | Path
@@ -41,7 +41,7 @@ def read_demonstrations(source: Source) -> list[Demonstration]:
         elif isinstance(item, Unpaired):
             if item.liked:
                 _keep(found, Demonstration(prompt=item.prompt, answer=item.answer))
-        elif not _collect(chosen, item, where):
+        elif not collect(chosen, item, where):
             raise DataError("a prompt without an answer, but a demonstration is needed", where=where, fix=DOCS)
     if chosen.judgments:
         for demonstration in demonstrations_from_preferences(chosen.finish(str(source))):
@@ -53,7 +53,7 @@ def read_preferences(source: Source) -> Preferences:
     """Groups and judgments: preference pairs (rater `unknown`), or our own records, in any order."""
     collector = Collector()
     for where, item in items(source):
-        if not _collect(collector, item, where):
+        if not collect(collector, item, where):
             raise DataError(f"{_NAMES[type(item)]}, but a preference is needed", where=where, fix=DOCS)
     return collector.finish(str(source))
 
@@ -91,7 +91,7 @@ def read_judgments(source: Source) -> list[Judgment]:
     """Every judgment of a dataset, from pairs or our own records; none is fine."""
     collector = Collector()
     for where, item in items(source):
-        _collect(collector, item, where)
+        collect(collector, item, where)
     return collector.finish(str(source)).judgments if collector.judgments else []
 
 
@@ -117,20 +117,21 @@ _NAMES: dict[type, str] = {
 
 
 def items(source: Source) -> Iterator[tuple[str, Item]]:
-    """(place, record) of every row; one that cannot be read, or no row at all, raises DataError."""
+    """(place, record) of every row, of a tree several; a bad row, or no row at all, raises DataError."""
     empty = True
     for where, row in load.read(source):
         empty = False
         try:
-            item = parse(row)
+            found = parse_all(row)
         except DataError as error:
             raise DataError(error.what, where=where, fix=error.fix) from None
-        yield where, item
+        for item in found:
+            yield where, item
     if empty:
         raise DataError("is empty: it holds no rows", where=str(source))
 
 
-def _collect(collector: Collector, item: Item, where: str) -> bool:
+def collect(collector: Collector, item: Item, where: str) -> bool:
     """Whether a record belongs to preferences; if so it is added."""
     match item:
         case Pair():

@@ -6,6 +6,9 @@
     prompt, completion            -> Demonstration
     prompt, completion, label     -> Unpaired
     (prompt,) chosen, rejected    -> Pair, with `margin` where given; transcripts of HH-RLHF too
+    input, preferred_output, ...  -> Pair, as OpenAI's preference fine-tuning has it
+    question, answer              -> Demonstration, where the answer ends as GSM8K's do (`#### 72`)
+    a tree of messages            -> several records, as Open-Assistant has it (`parse_all`)
 
 Each is standard (strings) or conversational (lists of {role, content}). Every other column becomes a tag
 of the prompt. A row that cannot be read raises DataError; the caller adds file and line.
@@ -18,11 +21,12 @@ from typing import Any, NamedTuple
 from assent.core.errors import DataError
 from assent.core.hashing import content_id
 from assent.core.records import Answer, Demonstration, Group, Judgment, Message, Prompt, Rater
-from assent.formats import hh, native, values
+from assent.formats import gsm8k, hh, native, open_assistant, values
 from assent.formats.values import Turns
 
 REFUSED = ("image", "images", "tools", "chat_template_kwargs")
 """Columns that change what the model sees and that are not supported: dropping them would be silent harm."""
+OPENAI = ("preferred_output", "non_preferred_output")
 
 
 class Pair(NamedTuple):
@@ -50,10 +54,10 @@ def parse(row: dict[str, Any]) -> Item:
     values.check_unicode(row)
     if native.is_native(row):
         return native.parse(row)
-    for name in REFUSED:
-        if row.get(name):
-            raise DataError(f"column `{name}` is not supported", fix="text only: remove the column")
+    _check_supported(row)
     columns = row.keys()
+    if {"input", "preferred_output", "non_preferred_output"} <= columns:
+        return _openai(row)
     if {"chosen", "rejected"} <= columns:
         return _pair(row)
     if {"prompt", "completion"} <= columns:
@@ -62,12 +66,28 @@ def parse(row: dict[str, Any]) -> Item:
         return _messages(row)
     if "text" in columns:
         return _text_row(row)
+    if gsm8k.is_row(row):
+        return gsm8k.parse(row)
     if "prompt" in columns:
         return _prompt(row["prompt"], _tags(row, "prompt"))
     raise DataError(
         f"columns {', '.join(sorted(columns)) or '(none)'} are no known shape",
         fix="name them as in docs/formats.md: prompt, completion, chosen, rejected, messages or text",
     )
+
+
+def parse_all(row: dict[str, Any]) -> list[Item]:
+    """One row as its records: several where it is a whole tree of messages."""
+    if open_assistant.is_tree(row):
+        values.check_unicode(row)
+        return [*open_assistant.parse(row)]
+    return [parse(row)]
+
+
+def _check_supported(row: dict[str, Any]) -> None:
+    for name in REFUSED:
+        if row.get(name):
+            raise DataError(f"column `{name}` is not supported", fix="text only: remove the column")
 
 
 def _text_row(row: dict[str, Any]) -> Demonstration:
@@ -115,6 +135,17 @@ def _pair(row: dict[str, Any]) -> Pair:
     second = Answer.of(prompt, worse, index=int(better == worse))
     margin = values.margin(row["margin"]) if "margin" in row else None
     return Pair(prompt, Answer.of(prompt, better), second, margin)
+
+
+def _openai(row: dict[str, Any]) -> Pair:
+    """The prompt stands in `input`, each answer is a list of one assistant message; tools are not supported."""
+    asked = row["input"]
+    if not isinstance(asked, dict) or "messages" not in asked:
+        raise DataError("`input` must be an object with a list `messages`")
+    _check_supported(asked)
+    columns = {name: value for name, value in row.items() if name not in ("input", *OPENAI)}
+    better, worse = (row[name] for name in OPENAI)
+    return _pair({**columns, "prompt": asked["messages"], "chosen": better, "rejected": worse})
 
 
 def _holds_conversation(row: dict[str, Any]) -> bool:
@@ -179,7 +210,11 @@ def _prompt(value: Any, tags: dict[str, Any]) -> Prompt:
 
 def _prompt_of(turns: Turns, tags: dict[str, Any]) -> Prompt:
     if not turns or turns[-1].role != "user":
-        raise DataError("a conversation must hold a user turn right before the answer")
+        raise DataError(
+            "a conversation must hold a user turn right before the answer"
+            + (f", not one of role {turns[-1].role}" if turns else ""),
+            fix="what the model said last is the answer: `completion`, or the last turn of `messages`",
+        )
     return Prompt(messages=turns, tags=tags)
 
 

@@ -19,7 +19,24 @@ def turns(value: Any, name: str) -> Turns:
         raise DataError(f"`{name}` must be a list of {{role, content}}, not {value!r:.60}")
     if not value:
         raise DataError(f"`{name}` is an empty list")
-    return tuple(_turn(turn, f"{name}[{i}]") for i, turn in enumerate(value))
+    found = tuple(_turn(turn, f"{name}[{i}]") for i, turn in enumerate(value))
+    check_system(found, name)
+    return found
+
+
+def check_system(turns: Turns, name: str) -> None:
+    """Refuse what templates read differently: an empty system message, and one that is not the first turn."""
+    for i, turn in enumerate(turns):
+        if turn.role != "system":
+            continue
+        if i:
+            what = "is a second system message" if turns[0].role == "system" else "is a system message after the start"
+            raise DataError(f"`{name}[{i}]` {what}", fix="one system message, as the first turn: join their texts")
+        if not turn.content.strip():
+            raise DataError(
+                f"`{name}[0]` is an empty system message",
+                fix="take the turn out: then the template writes its default, where it has one",
+            )
 
 
 def _turn(value: Any, name: str) -> Message:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from assent.losses.lead import lead
+
 
 def pair_loss(
     reward_w_P: Tensor,
@@ -24,7 +26,7 @@ def pair_loss(
     the two outcomes' losses, the margin asked of whichever wins; swapping w and l with 1 - prob changes
     nothing. Weights of pairs (raters, `pair_weights`) multiply the result outside.
     """
-    lead_P = _difference(reward_w_P, reward_l_P)
+    lead_P = lead(reward_w_P, reward_l_P)
     margin_P = torch.zeros_like(lead_P) if margin_P is None else margin_P
     # logsigmoid, not log(1 + exp(-x)): the latter overflows in fp32 at a gap of 89.
     loss_w_P = -logsigmoid(lead_P - margin_P)
@@ -39,7 +41,7 @@ def centring_loss(reward_w_P: Tensor, reward_l_P: Tensor, coef: float) -> Tensor
 
     Eisenstein et al. 2023, arXiv 2312.09244; 0.01 is the usual coefficient. Add it to `pair_loss`.
     """
-    _difference(reward_w_P, reward_l_P)
+    lead(reward_w_P, reward_l_P)
     return coef * (reward_w_P + reward_l_P).square()
 
 
@@ -53,10 +55,3 @@ def pair_weights(judgment_P: Tensor, dtype: torch.dtype = torch.float32) -> Tens
     _, inverse_P, counts = torch.unique(judgment_P, return_inverse=True, return_counts=True)
     weight_P: Tensor = counts.to(dtype).reciprocal()[inverse_P]
     return weight_P
-
-
-def _difference(reward_w_P: Tensor, reward_l_P: Tensor) -> Tensor:
-    if reward_w_P.shape != reward_l_P.shape or reward_w_P.dim() != 1:
-        shapes = f"{tuple(reward_w_P.shape)} and {tuple(reward_l_P.shape)}"
-        raise ValueError(f"both rewards must be one number a pair, [P]; got {shapes}")
-    return reward_w_P - reward_l_P

@@ -86,9 +86,14 @@ class Sft:
 
 def window(n: int, size: int, step: int, seed: int | None) -> list[int]:
     """Indices of batch `step` in an endless sequence of passes, each shuffled by f(seed, pass) unless seed is None."""
+    return stretch(n, step * size, size, seed)
+
+
+def stretch(n: int, first: int, size: int, seed: int | None) -> list[int]:
+    """Indices at `size` positions of that sequence, from position `first` on."""
     orders: dict[int, list[int]] = {}
     chosen = []
-    for position in range(step * size, (step + 1) * size):
+    for position in range(first, first + size):
         epoch, place = divmod(position, n)
         if seed is not None:
             place = orders.setdefault(epoch, order(n, seed, epoch))[place]

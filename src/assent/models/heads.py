@@ -23,11 +23,7 @@ def reward_model_from(policy: Any, tokenizer: Any, seed: int) -> Any:
 
     Source: "The N Implementation Details of RLHF with PPO" (arXiv 2403.17031), reward head.
     """
-    config = copy.deepcopy(policy.config)
-    config.num_labels = 1
-    config.id2label, config.label2id = {0: "REWARD"}, {"REWARD": 0}
-    config.pad_token_id = padding_id(tokenizer)
-    config.tie_word_embeddings = False
+    config = classifier_config(policy, tokenizer)
     weight = next(policy.parameters())
     model = AutoModelForSequenceClassification.from_config(config).to(weight.device, weight.dtype)
     model.base_model.load_state_dict(policy.base_model.state_dict())
@@ -37,6 +33,32 @@ def reward_model_from(policy: Any, tokenizer: Any, seed: int) -> Any:
         head(model).weight.copy_(torch.randn(1, hidden, generator=draw) / math.sqrt(hidden + 1))
     disable_dropout(model)
     return model.eval()
+
+
+def on_trunk(policy: Any, config: Any) -> Any:
+    """A classifier over the very weights of `policy`'s trunk, nothing copied; its head is zero."""
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    trunk, weight = policy.base_model, next(policy.parameters())
+    # A trunk's layers read its config, and so must the classifier's: one object, as transformers would have it.
+    shared = {id(parameter): parameter for parameter in trunk.parameters()} | {id(trunk.config): model.config}
+    setattr(model, model.base_model_prefix, copy.deepcopy(trunk, shared))
+    layer = head(model)
+    model.score = nn.Linear(layer.in_features, 1, layer.bias is not None, weight.device, weight.dtype)
+    for parameter in model.score.parameters():
+        nn.init.zeros_(parameter)
+    disable_dropout(model)
+    return model.eval()
+
+
+def classifier_config(policy: Any, tokenizer: Any) -> Any:
+    """The policy's configuration, for a classifier with one label."""
+    config = copy.deepcopy(policy.config)
+    config.num_labels = 1
+    config.id2label, config.label2id = {0: "REWARD"}, {"REWARD": 0}
+    config.pad_token_id = padding_id(tokenizer)
+    config.tie_word_embeddings = False
+    return config
 
 
 def padding_id(tokenizer: Any) -> int:

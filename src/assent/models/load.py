@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +76,48 @@ def disable_dropout(model: nn.Module) -> None:
             module.attention_dropout = 0.0
 
 
+def checkpoint_activations(model: Any) -> None:
+    """Trade time for memory: backward computes a layer's activations again instead of keeping them.
+
+    The prompt's keys and values are part of the packed row, so they are computed again with the rest.
+    Transformers checks for training mode; without dropout that changes nothing else.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ModelError(
+            f"{type(model).__name__} cannot compute activations again", fix="leave limits.activation_checkpointing out"
+        )
+    _checkpointing(model, "enable")({"use_reentrant": False})
+    model.train()
+
+
+@contextmanager
+def checkpointed(modules: Iterable[Any]) -> Iterator[None]:
+    """Around an update: whatever transformers can checkpoint keeps no activations.
+
+    Outside it models are in evaluation mode, where checkpointing is asleep: in training mode transformers' layers
+    also drop the cache that a sampler keeps, without an error.
+    """
+    models = [module for module in modules if hasattr(module, "gradient_checkpointing_enable")]
+    try:
+        for model in models:
+            checkpoint_activations(model)
+        yield
+    finally:
+        for model in models:
+            _checkpointing(model, "disable")()
+            model.eval()
+
+
+def _checkpointing(model: Any, verb: str) -> Callable[..., None]:
+    """Transformers has renamed it, and warns of the old name."""
+    method: Callable[..., None] = getattr(model, f"activation_checkpointing_{verb}", None) or getattr(
+        model, f"gradient_checkpointing_{verb}"
+    )
+    return method
+
+
 def device() -> torch.device:
-    """Where models run: the first CUDA device, else the CPU."""
+    """Where models run: the current CUDA device (each rank of a job has its own), else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -110,6 +152,12 @@ def _check_source(name: str | Path, what: str) -> None:
             "is a file, but a model is a folder", where=str(name), fix="give the folder that holds config.json"
         )
     if path.is_dir():
+        if members := member_folders(path):
+            raise ModelError(
+                f"holds an ensemble of {len(members)} reward models, but one model is needed",
+                where=str(name),
+                fix=f"give {members[0]}, or the step that made it under `from: {{reward: STEP}}`",
+            )
         if not (path / "config.json").exists():
             raise ModelError("holds no config.json, so it is no model folder", where=str(name))
         if what == "model" and not list(path.glob("*.safetensors")):
@@ -140,3 +188,14 @@ def _unavailable(name: str | Path, error: Exception) -> ModelError:
 def architecture(name: str | Path) -> str:
     """Model type named in a folder's config.json (`llama`, `gpt2`, ...)."""
     return str(AutoConfig.from_pretrained(str(name)).model_type)
+
+
+def member_folders(name: str | Path) -> list[Path]:
+    """Folders of an ensemble's members, in their order; none where `name` is a single model."""
+    found = [path for path in Path(name).glob("member-*") if (path / "config.json").exists()]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def load_reward_models(name: str | Path, dtype: torch.dtype = torch.float32) -> list[tuple[Any, Any]]:
+    """The one reward model of a folder or hub id, or the members of an ensemble, each with its tokenizer."""
+    return [(load_reward_model(each, dtype), load_tokenizer(each)) for each in member_folders(name) or [name]]

@@ -27,6 +27,21 @@ def model_table(table: ModelTable, title: str | None = None) -> Table:
     return drawn
 
 
+def model_tables(table: ModelTable, at_most: int = 6) -> list[Table]:
+    """The same, `at_most` models side by side: more would leave no room for the numbers.
+
+    A block has no row for what none of its models has.
+    """
+    names = list(table.models)
+    blocks = [names[i : i + at_most] for i in range(0, len(names), at_most)]
+    found = []
+    for block in blocks:
+        metrics = tuple(m for m in table.metrics if any(table.number(name, m) != Number() for name in block))
+        part = {name: table.models[name] for name in block}
+        found.append(model_table(table.model_copy(update={"metrics": metrics, "models": part})))
+    return found
+
+
 def _cell(shown: Number, metric: Metric, *, with_n: bool) -> Text:
     """`61.2 %` with `55.0 to 67.1 %` under it, where there is an interval."""
     cell = Text(number(shown.value, metric.unit))

@@ -109,11 +109,12 @@ class Panel(Shown):
 
 
 class ShownAnswer(Shown):
-    """What one model said. `cut` marks an answer that ran into the length limit."""
+    """What one model said. `gold` is its worth by `judge`; `cut` marks an answer that ran into the length limit."""
 
     model: str
     text: str
     gold: float | None = None
+    judge: str = "gold"
     cut: bool = False
 
 

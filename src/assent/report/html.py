@@ -24,13 +24,13 @@ def write(path: Path, data: ReportData) -> None:
 
 def render(data: ReportData) -> str:
     """The report as one HTML page; equal data give equal text."""
-    environment = _environment()
+    made = environment()
     panels = _panels(data.curves)
     block = data.reward_model
-    return environment.get_template("report.html.j2").render(
+    return made.get_template("report.html.j2").render(
         data=data,
         lineage=without_repeats(data.lineage),
-        css=Markup(_css(environment)),
+        css=Markup(css(made)),
         sections=_sections(data, bool(panels)),
         wide=_picture(data, wide=True),
         tall=_picture(data, wide=False),
@@ -42,8 +42,9 @@ def render(data: ReportData) -> str:
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates of this room: strict, escaping, hidden characters made visible."""
+    made = Environment(
         loader=PackageLoader("assent.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -51,8 +52,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(number=wording.number, interval=wording.interval, place=_place)
-    return environment
+    made.filters.update(number=wording.number, interval=wording.interval, place=_place)
+    return made
 
 
 def _finalize(value: object) -> object:
@@ -60,9 +61,10 @@ def _finalize(value: object) -> object:
     return wording.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _css(environment: Environment) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, "report.css")[0]
+def css(made: Environment) -> str:
+    """The style sheet of every page."""
+    assert made.loader is not None
+    return made.loader.get_source(made, "report.css")[0]
 
 
 def _place(value: float) -> str:

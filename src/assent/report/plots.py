@@ -40,6 +40,7 @@ STYLE = {
     "axes.linewidth": 0.6,
     "path.simplify": True,
     "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,
 }
 
 
@@ -52,7 +53,7 @@ def curve(panel: Panel, name: str) -> str | None:
     if not any(xs for _, (xs, _) in lines):
         return None
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure, axes = _axes(3.3, 1.75)
+        figure, axes = quiet_axes(3.3, 1.75)
         for i, (_, (xs, ys)) in enumerate(lines):
             marker = "o" if sum(math.isfinite(y) for y in ys) == 1 else None
             axes.plot(xs, ys, color=LINES[i % len(LINES)], linewidth=1.6, marker=marker, markersize=3.5)
@@ -61,7 +62,7 @@ def curve(panel: Panel, name: str) -> str | None:
             axes.axhline(0, color=MUTED, linewidth=0.7, zorder=0)
         if panel.unit == "percent":
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-        return _svg(figure, f"{panel.title} over training steps")
+        return element(figure, f"{panel.title} over training steps")
 
 
 def reliability_diagram(bins: Sequence[Bin], name: str = "calibration") -> str | None:
@@ -69,7 +70,7 @@ def reliability_diagram(bins: Sequence[Bin], name: str = "calibration") -> str |
     if not bins:
         return None
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure, axes = _axes(3.3, 3.0)
+        figure, axes = quiet_axes(3.3, 3.0)
         low = min(0.5, *(min(row.predicted, row.observed) for row in bins))
         axes.plot([low, 1], [low, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         xs, ys = [row.predicted for row in bins], [row.observed for row in bins]
@@ -81,11 +82,11 @@ def reliability_diagram(bins: Sequence[Bin], name: str = "calibration") -> str |
         axes.set_ylabel("share of pairs it really won", color=MUTED)
         percent = FuncFormatter(lambda value, _: f"{100 * value:.0f} %")
         axes.set_aspect("equal")
-        axes.xaxis.set_major_locator(MultipleLocator(0.1))
-        axes.yaxis.set_major_locator(MultipleLocator(0.1))
+        for axis in (axes.xaxis, axes.yaxis):  # more than six of these labels touch
+            axis.set_major_locator(MultipleLocator(0.1 if low >= 0.5 else 0.2))
         axes.xaxis.set_major_formatter(percent)
         axes.yaxis.set_major_formatter(percent)
-        return _svg(figure, "Calibration of the reward model: predicted chance against observed share")
+        return element(figure, "Calibration of the reward model: predicted chance against observed share")
 
 
 def finite(series: Series) -> tuple[list[float], list[float]]:
@@ -96,24 +97,30 @@ def finite(series: Series) -> tuple[list[float], list[float]]:
     return list(series.xs), ys
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def quiet_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """Empty axes of a figure of that size in inches, quiet: two spines, a faint grid."""
     figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, axes_of(figure, 1)[0]
+
+
+def axes_of(figure: Figure, columns: int) -> list[Axes]:
+    """Quiet axes side by side in a figure."""
     FigureCanvasSVG(figure)
     figure.patch.set_visible(False)
-    axes = figure.add_subplot()
-    axes.patch.set_visible(False)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(RULE)
-    axes.grid(axis="y", color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, length=0, pad=4)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    return figure, axes
+    made = [figure.add_subplot(1, columns, 1 + i) for i in range(columns)]
+    for axes in made:
+        axes.patch.set_visible(False)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(RULE)
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=MUTED, length=0, pad=4)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+    return made
 
 
-def _svg(figure: Figure, label: str) -> str:
+def element(figure: Figure, label: str) -> str:
     """The figure as an <svg> element for a page: no prologue, no metadata, no foreign style."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

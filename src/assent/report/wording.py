@@ -67,3 +67,10 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def memory(count: float | None) -> str:
+    """Bytes as `512 MiB` or `1.5 GiB`."""
+    if count is None:
+        return MISSING
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -22,6 +22,10 @@ from typing import Any
 
 from assent.core.errors import RewardError
 from assent.core.records import Answer, Group, Prompt
+from assent.engine import ranks
+
+LARGEST = 1e18
+"""Scores stay below it: fp32 holds their squares, and so a deviation."""
 
 
 class FunctionReward:
@@ -35,12 +39,16 @@ class FunctionReward:
         self.metrics: dict[str, float] = {}
 
     def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
-        """One number, or None, per answer."""
-        self.metrics = {}
+        """One number, or None, per answer. Of several ranks only the first calls the function, for all of them."""
         pairs = [(group.prompt, answer) for group in groups for answer in group.answers]
-        values = self._check(self._call(self._arguments(pairs)), len(pairs))
+        values, self.metrics = ranks.first(lambda: self._values(pairs))
         flat = iter(values)
         return [[next(flat) for _ in group.answers] for group in groups]
+
+    def _values(self, pairs: list[tuple[Prompt, Answer]]) -> tuple[list[float | None], dict[str, float]]:
+        """One call: the values, and what the function logged."""
+        self.metrics = {}
+        return self._check(self._call(self._arguments(pairs)), len(pairs)), self.metrics
 
     def _arguments(self, pairs: list[tuple[Prompt, Answer]]) -> dict[str, Any]:
         columns = sorted({tag for prompt, _ in pairs for tag in prompt.tags})
@@ -82,23 +90,29 @@ class FunctionReward:
         if (error := box.get("error")) is not None:
             trace = inspect.getinnerframes(error.__traceback__)[-1] if error.__traceback__ else None
             at = f" ({Path(trace.filename).name}:{trace.lineno})" if trace else ""
-            raise RewardError(f"raised {type(error).__name__}: {error}{at}", where=f"reward {self.name}")
+            raise RewardError(
+                f"raised {type(error).__name__}: {error}{at}",
+                where=f"reward {self.name}",
+                fix="mend it; for an answer that it cannot score it may return None",
+            )
         return box.get("value")
 
     def _check(self, values: Any, n: int) -> list[float | None]:
-        where = f"reward {self.name}"
+        where, wanted = f"reward {self.name}", "return a list with one number, or None, for each answer"
         values = values.tolist() if hasattr(values, "tolist") else values
         if not isinstance(values, list | tuple):
-            raise RewardError(f"returned {type(values).__name__}, but a list of numbers is needed", where=where)
+            raise RewardError(
+                f"returned {type(values).__name__}, but a list of numbers is needed", where=where, fix=wanted
+            )
         if len(values) != n:
-            raise RewardError(f"returned {len(values)} values for {n} answers", where=where)
+            raise RewardError(f"returned {len(values)} values for {n} answers", where=where, fix=wanted)
         checked: list[float | None] = []
         for i, value in enumerate(values):
             try:
                 number = None if value is None else float(value)
             except (TypeError, ValueError):
-                raise RewardError(f"value {i} is {value!r}, not a number", where=where) from None
-            if number is not None and not math.isfinite(number):
+                raise RewardError(f"value {i} is {value!r}, not a number", where=where, fix=wanted) from None
+            if number is not None and not abs(number) < LARGEST:
                 raise RewardError(
                     f"value {i} is {number}", where=where, fix="return None for an answer that cannot be scored"
                 )

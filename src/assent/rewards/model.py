@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from assent.core.records import Group
-from assent.data.render import encode_groups
+from assent.core.records import Group, Prompt
+from assent.data.render import encode_groups, encode_prompts
 from assent.engine import score_all
 from assent.models.load import context_length
 
@@ -17,6 +17,16 @@ class ModelReward:
     def __init__(self, name: str, model: Any, tokenizer: Any, token_budget: int = 16384) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
         self._budget = token_budget
+
+    @property
+    def temperature(self) -> float:
+        """T of P(i over j) = sigmoid((r_i - r_j) / T), fitted on held-out pairs; 1 where none was stored."""
+        return float(getattr(self.model.config, "pair_temperature", 1.0))
+
+    def room(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Tokens, as this model counts them, that its context leaves for an answer to each prompt."""
+        longest = context_length(self.model)
+        return [longest - len(ids) for ids in encode_prompts(prompts, self.tokenizer)]
 
     def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
         """One number per answer; None for a group that is longer than the reward model can read."""

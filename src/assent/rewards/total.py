@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from assent.core.protocols import Scorer
 from assent.core.records import Group
+from assent.rewards.ensemble import EnsembleReward
+from assent.rewards.model import ModelReward
 
 
 class TotalReward:
@@ -28,7 +30,32 @@ class TotalReward:
         }
         for _, scorer, _ in self.parts:
             means |= getattr(scorer, "metrics", {})
+        if (disagreement := self.disagreement) is not None:
+            means["rewards/disagreement"] = disagreement
         return means
+
+    @property
+    def readers(self) -> list[ModelReward]:
+        """Every reward model among the parts and their members."""
+        scorers = [
+            s for _, part, _ in self.parts for s in (part.members if isinstance(part, EnsembleReward) else [part])
+        ]
+        return [scorer for scorer in scorers if isinstance(scorer, ModelReward)]
+
+    @property
+    def ensembles(self) -> list[EnsembleReward]:
+        """Those of the parts that have members."""
+        return [scorer for _, scorer, _ in self.parts if isinstance(scorer, EnsembleReward)]
+
+    @property
+    def disagreement(self) -> float | None:
+        """Mean disagreement of an ensemble's members over the last batch; of several ensembles, the largest."""
+        return max((e.disagreement for e in self.ensembles if e.disagreement is not None), default=None)
+
+    @property
+    def distrusted(self) -> bool:
+        """Whether an ensemble's disagreement about the last batch says that training must end."""
+        return any(ensemble.distrusted for ensemble in self.ensembles)
 
     def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
         """The total per answer; `components` then holds each part's known values."""

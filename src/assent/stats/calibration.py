@@ -103,6 +103,23 @@ def best_temperature(margins: Numbers) -> float | None:
     return float(np.abs(margin_N).max() / brentq(slope, 0.0, high, xtol=1e-12))
 
 
+def cross_fitted(margins: Numbers, units: Sequence[str]) -> Floats | None:
+    """Margins [N], each divided by the best temperature of the other half of the units.
+
+    Calibration is measured on pairs it was not fitted on. None where a half has no best temperature.
+    """
+    margin_N = np.asarray(margins, dtype=float)
+    _, place_N = np.unique(np.asarray(units, dtype=str), return_inverse=True)
+    scaled_N = np.empty_like(margin_N)
+    for half in (0, 1):
+        inside_N = place_N % 2 == half
+        temperature = best_temperature(margin_N[~inside_N])
+        if temperature is None:
+            return None
+        scaled_N[inside_N] = margin_N[inside_N] / temperature
+    return scaled_N
+
+
 def _bin_places(predicted_N: Floats, bins: int) -> npt.NDArray[np.int64]:
     edges = np.quantile(predicted_N, np.linspace(0, 1, bins + 1)[1:-1]) if len(predicted_N) else np.zeros(0)
     return np.searchsorted(np.unique(edges), predicted_N, side="left")

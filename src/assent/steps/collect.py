@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from assent.config.steps import CollectConfig
+from assent.config.steps import LAB, CollectConfig
 from assent.core.errors import ConfigError, DataError
 from assent.core.hashing import file_hash
 from assent.core.jsonl import read_records, write_json, write_records
@@ -18,9 +18,7 @@ GROUPS, JUDGMENTS, RATERS, SPLIT = "groups.jsonl", "judgments.jsonl", "raters.js
 
 def step(context: Context, config: CollectConfig) -> dict[str, Any]:
     """Write groups, judgments, raters, and which prompts are held out."""
-    groups, judgments, raters, held_out = (
-        _from_lab(context, config) if config.source == "lab" else _from_file(context, config)
-    )
+    groups, judgments, raters, held_out = SOURCES[config.source](context, config)
     guideline = file_hash(Path(config.guideline).expanduser())[:12] if config.guideline else None
     if guideline:
         judgments = [j if j.guideline else j.model_copy(update={"guideline": guideline}) for j in judgments]
@@ -36,31 +34,38 @@ Collected = tuple[list[Group], list[Judgment], list[Rater], set[str]]
 
 def _from_lab(context: Context, config: CollectConfig) -> Collected:
     """Sample answers from the policy and let simulated raters rank them."""
-    from assent.engine.generate import LocalGenerator
     from assent.lab.raters import Dials, pool
-    from assent.models.load import load_policy, load_tokenizer
 
-    policy = context.model_input("policy")
-    assert policy is not None
     try:
         dials = Dials.model_validate(config.raters.dials)
     except ValueError as error:
         raise ConfigError(
             " ".join(str(error).split()), where=f"{context.name}.raters.dials", fix="docs/lab.md names the dials"
         ) from None
-    train = prompts(context, "lab", held_out=False, n=config.prompts)
-    measured = prompts(context, "lab", held_out=True, n=config.held_out_prompts)
-    generator = LocalGenerator(
-        load_policy(policy), load_tokenizer(policy), policy.parent.name, config.sampling, config.token_budget
-    )
-    groups = generator.generate([*train, *measured], config.answers, context.seed_for("answers"))
+    groups, held_out = sample(context, config)
     raters = pool(config.raters.count, dials, context.seed_for("raters"))
     judgments = [
         raters[(i + shift) % len(raters)].rank(group, context.seed_for("rank"))
         for i, group in enumerate(groups)
         for shift in range(config.raters.per_group)
     ]
-    return groups, judgments, [r.rater for r in raters], {p.id for p in measured}
+    return groups, judgments, [r.rater for r in raters], held_out
+
+
+def sample(context: Context, config: CollectConfig) -> tuple[list[Group], set[str]]:
+    """The policy's answers to training and held-out prompts; ids of the held-out ones."""
+    from assent.engine.generate import LocalGenerator
+    from assent.models.load import load_policy, load_tokenizer
+
+    policy = context.model_input("policy")
+    assert policy is not None
+    train = prompts(context, config.data, held_out=False, n=config.prompts)
+    measured = prompts(context, config.data, held_out=True, n=config.held_out_prompts)
+    generator = LocalGenerator(
+        load_policy(policy), load_tokenizer(policy), policy.parent.name, config.sampling, config.token_budget
+    )
+    groups = generator.generate([*train, *measured], config.answers, context.seed_for("answers"))
+    return groups, {p.id for p in measured}
 
 
 def _from_file(context: Context, config: CollectConfig) -> Collected:
@@ -70,6 +75,20 @@ def _from_file(context: Context, config: CollectConfig) -> Collected:
     found = read_preferences(config.data)
     held_out = {g.prompt.id for g in found.groups if context.is_held_out(g.prompt)}
     return found.groups, found.judgments, found.raters, held_out
+
+
+def _from_service(context: Context, config: CollectConfig) -> Collected:
+    """People's judgments, as the rating service has them."""
+    from assent.lab.world import held_out as lab_held_out
+    from assent.steps import service
+
+    groups, judgments, raters = service.judgments(context, config)
+    if config.data == LAB and "policy" in config.inputs:  # the lab keeps subjects of its own from training
+        return groups, judgments, raters, {g.prompt.id for g in groups if lab_held_out(g.prompt.subject)}
+    return groups, judgments, raters, {g.prompt.id for g in groups if context.is_held_out(g.prompt)}
+
+
+SOURCES = {"lab": _from_lab, "file": _from_file, "service": _from_service}
 
 
 def _headline(
@@ -98,3 +117,8 @@ def read(folder: Path) -> tuple[list[Group], list[Judgment], set[str]]:
         raise DataError("holds no judgments", where=str(folder), fix="name a `collect` step as input `judgments`")
     held_out = json.loads((data / SPLIT).read_text(encoding="utf-8"))["held_out"]
     return read_records(data / GROUPS, Group), read_records(data / JUDGMENTS, Judgment), set(held_out)
+
+
+def read_raters(folder: Path) -> list[Rater]:
+    """Who judged, of a collect step."""
+    return read_records(folder / "data" / RATERS, Rater)

@@ -14,8 +14,7 @@ from assent.core.errors import ConfigError
 from assent.core.jsonl import write_json
 from assent.core.protocols import Scorer
 from assent.engine.generate import LocalGenerator
-from assent.models.load import load_reward_model, load_tokenizer
-from assent.rewards.model import ModelReward
+from assent.rewards.ensemble import load_scorer
 from assent.stats.bootstrap import Interval, win_rate
 from assent.steps.audit import fitting, judging, sampled
 from assent.steps.context import Context, lab_world
@@ -64,7 +63,7 @@ def head_to_head(
     asked = fitting(asked, [a, b])
     scorer: Scorer
     if judge is not None:
-        name, scorer = "reward model", ModelReward(judge, load_reward_model(judge), load_tokenizer(judge))
+        name, scorer = "reward model", load_scorer(judge, judge)
     elif source == LAB:
         from assent.lab.gold import Gold
 

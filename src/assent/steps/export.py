@@ -5,52 +5,100 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
+from assent.config.blocks import Limits
 from assent.core.console import log
-from assent.models.load import save
+from assent.data.collate import TokenGroup
+from assent.data.tokens import end_of_turn
+from assent.engine import memory, ranks, room
+from assent.engine.budget import own_pieces
+from assent.engine.memory import Memory
+from assent.methods.sft import window
+from assent.models import adapters
+from assent.models.load import device, save, stop_ids
 from assent.steps.context import Context
 
+PLANNED = 64
+"""Optimiser steps whose micro-batches are looked at before training: the largest decides what is needed."""
 
-def plan(context: Context, trained: Sequence[Any], frozen: Sequence[Any] = (), **numbers: Any) -> None:
-    """Print the derived numbers of a step before it trains, and what memory its models take.
 
-    A trained parameter takes 16 bytes in fp32 (weight, gradient, two moments of Adam), a frozen one 4;
-    activations come on top and are bounded by `limits.token_budget`.
+def plan(
+    context: Context,
+    trained: Sequence[nn.Module],
+    frozen: Sequence[nn.Module],
+    batches: Sequence[Sequence[TokenGroup]],
+    cached: int = 0,
+    **numbers: Any,
+) -> None:
+    """Print the derived numbers of a step before it trains, and whether it is expected to fit in memory.
+
+    `batches` hold the groups of some optimiser steps, as large as they come; `cached` tokens are held while sampling.
     """
     shown = [f"{name.replace('_', ' ')} {value:,}" for name, value in numbers.items()]
-    needed = sum(16 * _size(m) for m in trained) + sum(4 * _size(m) for m in frozen)
-    shown.append(f"models in memory {needed / 2**20:,.1f} MiB")
+    if any(map(adapters.adapted, trained)):
+        shown.append(_low_rank(trained))
+    if ranks.size() > 1:
+        shown.append(f"{ranks.size()} processes, each with its own models")
     log.print(f"  {context.name}: {', '.join(shown)}", style="dim")
-    if (there := _memory()) and needed > 0.9 * there:
-        log.print(
-            f"  {context.name}: the models alone need {needed / 2**30:.1f} GiB of {there / 2**30:.1f} GiB; "
-            "take a smaller model, or expect to run out of memory",
-            style="yellow",
-        )
+    limits: Limits = context.config.limits  # type: ignore[attr-defined]
+    pieces = [[[batch[i] for i in piece] for piece in own_pieces(batch, limits.token_budget)] for batch in batches]
+    largest = max((piece for batch in pieces for piece in batch), key=lambda piece: sum(g.tokens for g in piece))
+    need = partial(memory.expected, trained, frozen, largest, cached=cached)
+    peak = need(checkpointing=limits.activation_checkpointing)
+    # What the models hold already is no longer free; of processes on one machine each has its own.
+    sharing = 1 if device().type == "cuda" else ranks.here()
+    free = room.available(device())
+    there = None if free is None else free // sharing + peak.weights
+    cut = f"micro-batches a step {max(map(len, pieces))}, tokens in one {sum(g.tokens for g in largest):,}"
+    of = "" if there is None else f" of {room.size(there)}"
+    log.print(f"  {context.name}: {cut}, expected peak {room.size(peak.total)}{of}", style="dim")
+    if there is not None and peak.total > there:
+        log.print(f"  {_advice(context.name, limits, peak, need(checkpointing=True), largest, there)}", style="yellow")
 
 
-def _size(model: Any) -> int:
-    return sum(p.numel() for p in model.parameters())
+def _low_rank(trained: Sequence[nn.Module]) -> str:
+    """How much of the models an adapter trains."""
+    every = {id(p): p for module in trained for p in module.parameters()}.values()
+    learns = sum(p.numel() for p in every if p.requires_grad)
+    return f"weights trained {learns:,} of {sum(p.numel() for p in every):,}"
 
 
-def _memory() -> int | None:
-    """Bytes of memory where the models run: of the GPU, else of the machine; None where it does not tell."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
+def _advice(name: str, limits: Limits, peak: Memory, recomputed: Memory, piece: list[TokenGroup], there: int) -> str:
+    """Which setting would make it fit."""
+    budget, recompute = f"{name}.limits.token_budget", f"{name}.limits.activation_checkpointing=true"
+    ways = []
+    if fitting := memory.largest_budget(peak, piece, there):
+        ways.append(f"{budget}={fitting}")
+    if not limits.activation_checkpointing and recomputed.total <= there:
+        ways.append(recompute)
+    elif not limits.activation_checkpointing and (fitting := memory.largest_budget(recomputed, piece, there)):
+        ways.append(f"{recompute} with {budget}={fitting}")
+    fix = f"set {', or '.join(ways)}" if ways else f"no {budget} makes it fit; take a smaller model or shorter rows"
+    return (
+        f"{name}: expected to run out of memory, as it needs {room.size(peak.total)} and has {room.size(there)}: {fix}"
+    )
 
 
-def export(context: Context, model: Any, tokenizer: Any, base: str | None) -> None:
-    """Write the model as a plain Hugging Face folder with a model card."""
+def in_order(groups: Sequence[TokenGroup], batch: int, steps: int, seed: int | None) -> list[list[TokenGroup]]:
+    """The first optimiser steps' groups, as methods that read their data in passes will take them."""
+    steps = min(steps, PLANNED)
+    chosen = [groups[i] for i in window(len(groups), batch * steps, 0, seed)]
+    return [chosen[i : i + batch] for i in range(0, len(chosen), batch)]
+
+
+def export(context: Context, model: Any, tokenizer: Any, base: str | None, folder: Path | None = None) -> None:
+    """Write the model as a plain Hugging Face folder with a model card; of several ranks the first does.
+
+    An adapter is merged into the model, and stands beside it alone. `folder`: another than the step's own.
+    """
     from assent.report.card import CardData, model_card
 
-    config = context.config
+    config, folder = context.config, folder or context.weights
     reads = [f"{name}: {folder.name}" for name, folders in context.inputs.items() for folder in folders]
     data = getattr(config, "data", None)
     card = CardData(
@@ -63,10 +111,24 @@ def export(context: Context, model: Any, tokenizer: Any, base: str | None) -> No
         limits=("What was measured is in the run's report; nothing beyond it is claimed.",),
     )
     model.config.use_cache = True
+    if not ranks.is_first():
+        return
     try:
-        save(context.weights, model, tokenizer, model_card(card))
+        whole = adapters.merged(model)
+        if config.kind != "reward":
+            _stop_where_we_do(whole, tokenizer)
+        save(folder, whole, tokenizer, model_card(card))
+        if adapters.adapted(model):
+            adapters.save(folder / adapters.FOLDER, model)
     except Exception as error:  # on a full disk, libraries written in Rust raise exceptions of their own
         found = re.search(r"os error (\d+)", str(error))
         if not found:
             raise
-        raise OSError(int(found[1]), os.strerror(int(found[1])), str(context.weights)) from None
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(folder)) from None
+
+
+def _stop_where_we_do(model: Any, tokenizer: Any) -> None:
+    """Servers end an answer where generation_config.json says: it must name the token that ends a turn here."""
+    known, end = stop_ids(model, tokenizer), end_of_turn(tokenizer)
+    if end not in known:
+        model.generation_config.eos_token_id = [*known, end]

@@ -15,9 +15,6 @@ from assent.data.templates import BUILT_IN, TOKENIZER
 from assent.formats.load import HUB_ID, KINDS
 from assent.formats.read import read_preferences
 
-METHODS = ("ppo", "none")
-RECIPE = "recipe.yaml"
-
 START = Template("""\
 # Written by `assent train`: from a model and preference pairs to $result.
 # To change a setting, copy this file, edit the copy, and run it into a folder of its own:
@@ -54,11 +51,55 @@ PPO = """\
     optimiser: {lr: 3.0e-6, schedule: linear, warmup: 0.0, eps: 1.0e-5}
     value: {lr: 1.0e-5, warmup: 2}
     limits: {too_long: drop, log_every: 1, checkpoint_every: 10}
-  audit:                       # what did it learn? judged by the reward model: flattering, read the answers
-    from: {sft: sft, ppo: ppo, judge: reward}
+"""
+SIBLINGS = Template("""\
+  $method:                         # practise against the reward model, each answer beside its siblings; no critic
+    from: {policy: sft, reward: reward}
+    iterations: 60
+    prompts: 8
+    answers: 4
+    kl: {coef: 0.05}           # the leash: weight of the KL to sft
+    sampling: {max_tokens: 128}
+    optimiser: {lr: 3.0e-6, schedule: linear, warmup: 0.0, eps: 1.0e-5}
+    limits: {too_long: drop, log_every: 1, checkpoint_every: 10}
+""")
+ONLINE_DPO = """\
+  online_dpo:                  # fresh answers, ranked by the reward model, learned from in pairs
+    from: {policy: sft, reward: reward}
+    iterations: 60
+    prompts: 16
+    answers: 2
+    beta: 0.1                  # how closely it is held to sft
+    soft: true                 # a narrow lead counts as little as it says
+    sampling: {max_tokens: 128}
+    optimiser: {lr: 1.0e-6, schedule: linear, warmup: 0.0, eps: 1.0e-5}
+    limits: {too_long: drop, log_every: 1, checkpoint_every: 10}
+"""
+DPO = """\
+  dpo:                         # learn from the choices themselves; the reward model only judges
+    from: {policy: sft, judgments: collect}
+    beta: 0.1                  # how closely it is held to sft
+    epochs: 1
+    batch: 32
+    sampling: {max_tokens: 128}
+    optimiser: {lr: 1.0e-6}
+    limits: {too_long: drop}
+"""
+AUDIT = Template("""\
+  audit:                       # what did it learn? judged by the reward model: $judged
+    from: {sft: sft, $method: $method, judge: reward}
     prompts: 200
     sampling: {max_tokens: 128}
-"""
+""")
+STEPS = {
+    "ppo": PPO,
+    "grpo": SIBLINGS.substitute(method="grpo"),
+    "rloo": SIBLINGS.substitute(method="rloo"),
+    "online_dpo": ONLINE_DPO,
+    "dpo": DPO,
+}
+METHODS = (*STEPS, "none")
+RECIPE = "recipe.yaml"
 
 
 def write(out: Path, model: str, pairs: str, method: str, template: str) -> Path:
@@ -74,10 +115,11 @@ def write(out: Path, model: str, pairs: str, method: str, template: str) -> Path
             fix=f"one of: {', '.join(METHODS)}",
         )
     names = {"model": _model(model), "pairs": _pairs(pairs), "template": _template(template)}
-    result = "an aligned model" if method == "ppo" else "a reward model"
+    result = "a reward model" if method == "none" else "an aligned model"
     text = START.substitute({name: _quoted(value) for name, value in names.items()}, result=result)
-    if method == "ppo":
-        text += PPO
+    if method != "none":
+        judged = "read the answers too" if method == "dpo" else "flattering, read the answers"
+        text += STEPS[method] + AUDIT.substitute(method=method, judged=judged)
     path = Store(out).root / RECIPE
     if not path.exists():
         write_atomic(path, text.encode())

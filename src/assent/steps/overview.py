@@ -25,6 +25,7 @@ from assent.report.data import (
     Status,
     Verdict,
 )
+from assent.report.plots import LINES
 from assent.stats.calibration import Bin
 
 CURVES = (
@@ -36,8 +37,13 @@ CURVES = (
     ("Explained variance", ("value/explained_variance",), "of the value model; 1 is perfect, below 0 is harmful"),
     ("Loss", ("loss",), ""),
     ("Reward model accuracy", ("accuracy",), "on the pairs of each batch, before learning from them"),
+    ("Log-probs of both answers", ("logps/chosen", "logps/rejected"), "nats per answer; both falling is common"),
 )
 EXAMPLES_PER_KIND = 2
+SAMPLED = ("ppo", "grpo", "rloo", "online_dpo")
+"""Kinds whose loss says nothing by itself: it is taken anew from every iteration's own answers."""
+MEASURES = ("audit", "compare")
+"""Kinds that make no model."""
 
 
 def report(
@@ -164,6 +170,11 @@ def _headline(manifest: Manifest) -> str:
         "collect": "judgments",
         "reward": "accuracy",
         "ppo": "kl",
+        "dpo": "accuracy",
+        "grpo": "scores",
+        "rloo": "scores",
+        "online_dpo": "scores",
+        "best_of": "demonstrations",
     }
     value = manifest.headline.get(names.get(manifest.kind, ""))
     if not isinstance(value, int | float):
@@ -173,20 +184,35 @@ def _headline(manifest: Manifest) -> str:
 
 def _curves(store: Store, manifests: list[Manifest]) -> list[Panel]:
     panels = []
+    online = {m.step for m in manifests if m.kind in SAMPLED}
     for title, names, help_text in CURVES:
         series = []
-        for manifest in manifests:
-            rows = _rows(store.folder(manifest.step) / "metrics.jsonl")
+        for who, path in (log for manifest in manifests for log in _logs(store, manifest.step)):
+            rows = _rows(path)
             for name in names:
                 points = [(float(r["step"]), float(r[name])) for r in rows if name in r]
                 if len(points) > 1:
-                    label = manifest.step if len(names) == 1 else f"{manifest.step} {name.split('/')[-1]}"
+                    label = who if len(names) == 1 else f"{who} {name.split('/')[-1]}"
                     series.append(Series(name=label, xs=tuple(x for x, _ in points), ys=tuple(y for _, y in points)))
         if series and title == "Loss":
-            panels += [Panel(title=f"Loss of {s.name}", series=(s,)) for s in series if s.name != "ppo"]
-        elif series:
-            panels.append(Panel(title=title, series=tuple(series), help=help_text))
+            panels += [Panel(title=f"Loss of {s.name}", series=(s,)) for s in series if s.name not in online]
+        else:
+            panels += _shared(title, series, help_text, len(names))
     return panels
+
+
+def _shared(title: str, series: list[Series], help_text: str, per_step: int) -> list[Panel]:
+    """One panel, or several where there are more lines than colours; the lines of a step stay together."""
+    most = len(LINES) // per_step * per_step
+    cut = [tuple(series[i : i + most]) for i in range(0, len(series), most)]
+    titles = [title] if len(cut) == 1 else [f"{title} ({i} of {len(cut)})" for i in range(1, len(cut) + 1)]
+    return [Panel(title=name, series=lines, help=help_text) for name, lines in zip(titles, cut, strict=True)]
+
+
+def _logs(store: Store, step: str) -> list[tuple[str, Path]]:
+    """A step's figures; of an ensemble, each member's."""
+    members = sorted(store.folder(step).glob("member-*/metrics.jsonl"))
+    return [(f"{step} {p.parent.name}", p) for p in members] or [(step, store.folder(step) / "metrics.jsonl")]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -216,7 +242,11 @@ def _examples(store: Store, audit: dict[str, Any]) -> list[Example]:
             answer = groups[i].answers[0]
             answers.append(
                 ShownAnswer(
-                    model=name, text=answer.text, gold=worth[i * len(groups[i].answers)], cut=answer.finish == "length"
+                    model=name,
+                    text=answer.text,
+                    gold=worth[i * len(groups[i].answers)],
+                    judge=audit["judge"],
+                    cut=answer.finish == "length",
                 )
             )
         text = (
@@ -253,19 +283,26 @@ def _reward_model(store: Store, manifests: list[Manifest]) -> RewardModelBlock |
 
 def leaves(manifests: list[Manifest]) -> list[Manifest]:
     """Models nothing else was trained from: where a lineage is read from."""
-    read = {
-        p.step for m in manifests if m.kind not in ("audit", "compare") for group in m.parents.values() for p in group
-    }
-    models = [m for m in manifests if m.kind not in ("audit", "compare")]
+    read = {p.step for m in manifests if m.kind not in MEASURES for group in m.parents.values() for p in group}
+    models = [m for m in manifests if m.kind not in MEASURES]
     return [m for m in models if m.step not in read] or models[-1:]
 
 
-def _lineage(node: Node) -> LineageNode:
-    facts = {
-        k.replace("_", " "): ", ".join(map(str, v)) if isinstance(v, list) else str(v)
-        for k, v in node.headline.items()
-        if isinstance(v, str | int | float | list) and v is not None and "interval" not in k
+def headline_facts(node: Node) -> dict[str, str]:
+    """A step's headline as a reader sees it: floats rounded, intervals and what is missing left out."""
+    return {
+        key.replace("_", " "): ", ".join(map(_rounded, value)) if isinstance(value, list) else _rounded(value)
+        for key, value in node.headline.items()
+        if isinstance(value, str | int | float | list) and value != [] and "interval" not in key
     }
+
+
+def _rounded(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _lineage(node: Node) -> LineageNode:
+    facts = headline_facts(node)
     if node.remade:
         facts["made again since"] = "not what the step above was made from"
     facts |= {f"source {name}": digest[:12] for name, digest in node.sources.items()}
@@ -287,7 +324,5 @@ def _notes(audit: dict[str, Any] | None) -> tuple[str, ...]:
             "Held-out subjects appear in the pretraining text, and in nothing that SFT, raters or PPO saw.",
         ]
     elif audit:
-        notes.append(
-            "The judge is a reward model that training also used: a win by it is no proof that people would agree."
-        )
+        notes.append("The judge is a reward that training also used: a win by it is no proof that people would agree.")
     return tuple(notes)

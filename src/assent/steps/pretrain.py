@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from assent.config.blocks import LAB, LAB_SUMS
 from assent.config.recipe import suggest
-from assent.config.steps import LAB, PretrainConfig
+from assent.config.steps import PretrainConfig
 from assent.core.errors import ConfigError, DataError
 from assent.data.collate import TokenGroup
 from assent.methods.sft import Sft
 from assent.models.load import context_length, device, disable_dropout
 from assent.steps.context import Context, lab_world
-from assent.steps.export import export, plan
+from assent.steps.export import export, in_order, plan
 from assent.train.loop import run
 
 
@@ -26,6 +27,10 @@ def step(context: Context, config: PretrainConfig) -> dict[str, Any]:
 
     if config.data == LAB:
         texts = documents(lab_world(context.run_seed), config.documents, context.seed_for("documents"))
+    elif config.data == LAB_SUMS:
+        from assent.lab import sums
+
+        texts = sums.documents(config.documents, context.seed_for("documents"))
     else:
         from assent.formats.read import read_texts
 
@@ -46,6 +51,8 @@ def step(context: Context, config: PretrainConfig) -> dict[str, Any]:
     plan(
         context,
         [model],
+        [],
+        in_order(rows, config.batch_rows, config.steps, None),
         rows=len(rows),
         steps=config.steps,
         tokens=config.steps * config.batch_rows * config.row_tokens,

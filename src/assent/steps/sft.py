@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from assent.config.steps import SftConfig
+from assent.config.steps import DpoConfig, SftConfig
 from assent.core.console import log
 from assent.core.errors import ConfigError, DataError
 from assent.core.records import Demonstration, Group, Prompt
@@ -15,9 +15,10 @@ from assent.data.templates import attach_template
 from assent.engine.generate import LocalGenerator
 from assent.methods.figures import answer_rows
 from assent.methods.sft import Sft, held_out_loss
+from assent.models import adapters
 from assent.models.load import context_length, load_policy, load_tokenizer
 from assent.steps.context import Context, demonstrations
-from assent.steps.export import export, plan
+from assent.steps.export import export, in_order, plan
 from assent.train.loop import run
 from assent.train.method import Peek
 
@@ -34,8 +35,9 @@ def step(context: Context, config: SftConfig) -> dict[str, Any]:
             where=context.name,
             fix="give `model: FOLDER_OR_HUB_ID` or `from: {model: STEP}`",
         )
-    train, held_out = demonstrations(context, config.data, config.demonstrations)
-    model, tokenizer = load_policy(start), load_tokenizer(start)
+    train, held_out = _demonstrations(context, config)
+    model = adapters.adapt(load_policy(start), config.adapter, context.seed_for("adapter"))
+    tokenizer = load_tokenizer(start)
     attach_template(tokenizer, config.template or "tokenizer")
     rows, dropped = encode(train, model, tokenizer, config)
     kept, _ = encode(held_out, model, tokenizer, config) if held_out else ([], 0)
@@ -48,15 +50,17 @@ def step(context: Context, config: SftConfig) -> dict[str, Any]:
     log.print(highlight(rows[0], tokenizer))
     steps = math.ceil(len(rows) * config.epochs / config.batch)
     tokens = sum(len(a) for row in rows for a in row.answers) * config.epochs
-    plan(context, [model], demonstrations=len(rows), dropped=dropped, steps=steps, trained_tokens=tokens)
+    order = context.seed_for("order")
+    batches = in_order(rows, config.batch, steps, order)
+    plan(context, [model], [], batches, demonstrations=len(rows), dropped=dropped, steps=steps, trained_tokens=tokens)
     method = Sft(
         model,
         rows,
         config.optimiser,
         batch=config.batch,
         steps=steps,
-        seed=context.seed_for("order"),
-        peek=_peek(context, config, model, tokenizer, [d.prompt for d in held_out or train]),
+        seed=order,
+        peek=peek(context, config, model, tokenizer, [d.prompt for d in held_out or train]),
     )
     run(method, config.limits, context.folder, context.name)
     headline: dict[str, Any] = {"demonstrations": len(rows), "dropped": dropped, "steps": steps}
@@ -67,7 +71,15 @@ def step(context: Context, config: SftConfig) -> dict[str, Any]:
     return headline
 
 
-def _peek(context: Context, config: SftConfig, model: Any, tokenizer: Any, prompts: list[Prompt]) -> Peek:
+def _demonstrations(context: Context, config: SftConfig) -> tuple[list[Demonstration], list[Demonstration]]:
+    if config.source == "service":
+        from assent.steps import service
+
+        return service.demonstrations(context, config)
+    return demonstrations(context, config.data, config.demonstrations)
+
+
+def peek(context: Context, config: SftConfig | DpoConfig, model: Any, tokenizer: Any, prompts: list[Prompt]) -> Peek:
     """Answers to the same few prompts with the same randomness, whenever a step is logged."""
     generator = LocalGenerator(model, tokenizer, context.name, config.sampling, config.limits.token_budget)
     room = context_length(model) - config.sampling.max_tokens

@@ -11,7 +11,7 @@ from assent.artifacts.store import Store
 from assent.core.console import log, out
 from assent.core.jsonl import write_json
 from assent.report import html
-from assent.report.console import model_table
+from assent.report.console import model_tables
 from assent.report.data import Metric, ModelTable, Number
 from assent.steps.overview import report
 
@@ -19,9 +19,12 @@ SUMMARY, REPORT = "summary.json", "report.html"
 
 METRICS = (
     Metric(key="gold", label="gold score", help="worth of an answer by the world's own rubric", better="high"),
-    Metric(key="reward", label="reward", help="score by the reward model", better="high"),
+    Metric(
+        key="reward", label="reward", help="score by the reward model, or by the rewards the audit lists", better="high"
+    ),
     Metric(key="win_rate", label="win rate against reference", unit="percent", better="high", help="ties count half"),
     Metric(key="kl", label="KL to reference", help="nats per answer, k1 on the model's own samples"),
+    Metric(key="kl_bound", label="KL to reference, at most", help="nats per answer, bound for best-of-n"),
     Metric(key="mean_length", label="mean length", unit="count", help="tokens"),
     Metric(key="truncated", label="never stops", unit="percent", better="low"),
     Metric(key="correct_facts", label="facts correct", unit="percent", better="high"),
@@ -47,7 +50,8 @@ def write(store: Store) -> None:
 def show(store: Store) -> None:
     """Print the table and where to look."""
     if found := table(_audit(store, store.finished())):
-        out.print(model_table(found))
+        for block in model_tables(found):
+            out.print(block)
     if (store.root / REPORT).exists():
         log.print(f"report: {store.root / REPORT}")
         log.print(f"numbers: {store.root / SUMMARY}")
@@ -62,6 +66,7 @@ def summary(manifests: list[Manifest], audit: dict[str, Any] | None) -> dict[str
         "format": 1,
         "seconds": seconds,
         "total_seconds": round(sum(seconds.values()), 3),
+        "peak_memory": {m.step: m.peak_memory for m in manifests},
         "models": _models(audit) if audit else {},
         "reward_model": {k: reward.get(k) for k in kept} if reward else None,
     }
@@ -98,6 +103,8 @@ def table(audit: dict[str, Any] | None) -> ModelTable | None:
         for name, figures in audit["models"].items()
     }
     used = {figure for row in models.values() for figure in row}
+    if not used:  # too few prompts for any interval
+        return None
     metrics = tuple(
         m.model_copy(update={"label": m.label.replace("reference", audit["reference"])})
         for m in METRICS

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save as to_bytes
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from assent.core.errors import ArtifactError
@@ -40,8 +41,9 @@ def save(
                 for moment, value in optimisers[name].state.get(parameter, {}).items():
                     tensors[f"moment/{name}/{key}/{moment}"] = torch.as_tensor(value)
     header = {"format": 1, "step": step, "method": method_state, "extra": extra, "rng": _random_states()}
-    data = to_bytes({k: v.contiguous().cpu() for k, v in tensors.items()}, metadata={"assent": json.dumps(header)})
-    write_atomic(folder / FILE, data)
+    held = {k: v.contiguous().cpu() for k, v in tensors.items()}
+    # From where they are into the file: a copy in memory would be half as large again as all that training holds.
+    write_atomic(folder / FILE, partial(save_file, held, metadata={"assent": json.dumps(header)}))
 
 
 def load(
@@ -94,13 +96,14 @@ def _fill(
                 prefix = f"moment/{name}/{key}/"
                 moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 if moments:
-                    on_device = {k: v if k == "step" else v.to(parameter.device) for k, v in moments.items()}
-                    optimisers[name].state[parameter] = on_device
+                    # The fused optimiser keeps its step count where the parameter is.
+                    optimisers[name].state[parameter] = {k: v.to(parameter.device) for k, v in moments.items()}
 
 
 def remove(folder: Path) -> None:
-    """A finished step needs no checkpoint."""
-    (folder / FILE).unlink(missing_ok=True)
+    """A finished step needs no checkpoint, nor do the members of one."""
+    for path in folder.rglob(FILE):
+        path.unlink(missing_ok=True)
 
 
 def _random_states() -> dict[str, Any]:

@@ -48,7 +48,10 @@ class Batch:
 
 
 class Method(Protocol):
-    """A training algorithm. `modules` are trained and saved by name, each with its optimiser."""
+    """A training algorithm. `modules` are trained and saved by name, each with its optimiser.
+
+    A method ends early by making the step at hand the last of its `steps`, which its state must then keep.
+    """
 
     modules: dict[str, nn.Module]
     optimisers: dict[str, Optimiser]

@@ -33,5 +33,5 @@ def adamw(module: nn.Module, config: Optimiser) -> torch.optim.AdamW:
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=config.lr, betas=(0.9, config.beta2), eps=config.eps, foreach=True
+        [g for g in groups if g["params"]], lr=config.lr, betas=(0.9, config.beta2), eps=config.eps, fused=True
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -53,6 +54,19 @@ class Tracker:
     def checkpoint(self) -> None:
         """Make sure TensorBoard's figures are on disk too."""
         self._board.flush()
+
+
+class Nowhere(nullcontext["Nowhere"]):
+    """Stands in for the tracker on ranks that write nothing."""
+
+    def __enter__(self) -> Nowhere:
+        return self
+
+    def log(self, step: int, metrics: dict[str, float], samples: list[dict[str, Any]]) -> None:
+        """Rank 0 logs the same figures."""
+
+    def checkpoint(self) -> None:
+        """Nothing to flush."""
 
 
 def cut(path: Path, finished_steps: int) -> None:

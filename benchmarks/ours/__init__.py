@@ -1,0 +1,1 @@
+"""Our side: Assent's own code, put together as its steps put it together."""

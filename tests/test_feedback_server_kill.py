@@ -1,0 +1,181 @@
+"""SIGKILL of the real server in the middle of many submits: what it acknowledged is there once, and so is the rest.
+
+Four people work over HTTP at once. Twice the server is killed without warning and started again; each of them sends
+what was not acknowledged again, with the same client key, as the rating screen does.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from assent.cli import serve
+from assent.feedback import database
+from assent.feedback.records import Queue, Verdict
+from assent.feedback.store import Store
+from feedback_store import CHEAP, PASSWORD, fresh_url, groups, person
+
+PEOPLE = 4
+TRIES = 400
+
+
+class Server:
+    """`assent serve` as a process of its own, on one port through its lives."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address, self.folder = f"http://127.0.0.1:{self.port}", folder
+        options = ["--db", url, "--port", str(self.port), "--exports", str(folder / "exports")]
+        self.command = [sys.executable, "-m", "assent", "serve", *options]
+        self.up = threading.Event()
+
+    def start(self) -> None:
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        for _ in range(TRIES):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    self.up.set()
+                    return
+            try:
+                self.process.wait(0.1)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        raise AssertionError(f"the server did not start: {(self.folder / 'server.log').read_text()}")
+
+    def kill(self) -> None:
+        self.up.clear()
+        self.process.send_signal(signal.SIGKILL)
+        assert self.process.wait() == -signal.SIGKILL
+
+
+class Work:
+    """What all clients together had acknowledged, by (person, key), and how often one had to send again."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.taken: dict[tuple[str, str], dict[str, object]] = {}
+        self.again = 0
+        self.wrong: list[str] = []
+
+    def reached(self, count: int) -> None:
+        """Return when so many answers were acknowledged, or a client gave up."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.taken) >= count or self.wrong, 120), len(self.taken)
+
+
+def post(http: httpx.Client, server: Server, work: Work, what: str, body: dict[str, object]) -> dict[str, object]:
+    """Send until the server answers, the same body each time."""
+    for _ in range(TRIES):
+        assert server.up.wait(60), "the server did not come back"
+        try:
+            response = http.post(f"/api/{what}", json=body)
+        except httpx.TransportError:
+            work.again += what == "submit"
+            continue
+        assert response.status_code == 200, f"{what}: {response.status_code} {response.text}"
+        found: dict[str, object] = response.json()
+        return found
+    raise AssertionError("the server never answered")
+
+
+def rate(server: Server, name: str, session: str, work: Work, most: int) -> None:
+    """Judge until nothing is left."""
+    headers = {"origin": server.address, "cookie": f"assent_session={session}"}
+    try:
+        with httpx.Client(base_url=server.address, headers=headers, timeout=60) as http:
+            found = re.search(r'name="csrf" content="([0-9a-f]{64})"', http.get("/rate").text)
+            assert found
+            http.headers["x-csrf-token"] = found[1]
+            for n in range(most + 1):
+                item = post(http, server, work, "next", {"held": []})["item"]
+                if item is None:
+                    return
+                verdict = {"outcome": "ranked", "tiers": [[0], [1]], "strength": 2}
+                body = {"key": f"k{n}", "assignment": item["id"], "verdict": verdict}  # type: ignore[index]
+                assert post(http, server, work, "submit", body) == {"state": "kept"}
+                with work.changed:
+                    work.taken[name, f"k{n}"] = body
+                    work.changed.notify_all()
+    except Exception as error:
+        with work.changed:
+            work.wrong.append(f"{name}: {error!r}")
+            work.changed.notify_all()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with fresh_url(request.param, tmp_path) as found:
+        yield found
+
+
+def kept(store: Store) -> Counter[tuple[str, str]]:
+    """(person's name, client key) of every row."""
+    with database.reading(store._engine) as db:
+        rows = db.exec_driver_sql("SELECT p.name, j.client_key FROM judgments j JOIN people p ON p.id = j.person").all()
+    return Counter((name, key) for name, key in rows)
+
+
+@pytest.mark.parametrize("submits", [90, pytest.param(1000, marks=pytest.mark.evidence)])
+def test_killed_twice_in_the_middle_nothing_is_lost_or_doubled(url: str, submits: int, tmp_path: Path) -> None:
+    with Store.open(url, create=True, hasher=CHEAP) as store:
+        store.set_queue(Queue(gold=0, repeat=0))
+        store.add_groups(groups(submits), "compare")
+        people = [person(store, f"Rater {k}") for k in range(PEOPLE)]
+        sessions = {who.name: store.sign_in(who.name, PASSWORD) for who in people}
+    server, work = Server(url, tmp_path), Work()
+    server.start()
+    clients = [threading.Thread(target=rate, args=(server, *each, work, submits)) for each in sessions.items()]
+    try:
+        for client in clients:
+            client.start()
+        for count in (submits // 3, submits * 2 // 3):
+            work.reached(count)
+            server.kill()
+            acknowledged = set(work.taken)
+            with Store.open(url) as store:  # as the next start finds it
+                rows = kept(store)
+                assert set(rows.values()) == {1} and acknowledged <= set(rows)
+                # Besides those, at most what each client had under way.
+                assert len(rows) <= len(acknowledged) + PEOPLE
+            server.start()
+        for client in clients:
+            client.join(120)
+        assert not work.wrong and len(work.taken) == submits, work.wrong
+    finally:
+        server.up.set()
+        server.process.kill()
+        server.process.wait()
+    check(url, work, submits)
+
+
+def test_answers_leave_at_once() -> None:
+    """asyncio sets TCP_NODELAY on sockets that say they are TCP; else each answer waits for the client, 40 ms."""
+    with serve._listening("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
+def check(url: str, work: Work, submits: int) -> None:
+    """Every answer once; sent again, all of them change nothing."""
+    with Store.open(url) as store:
+        assert kept(store) == Counter(work.taken.keys())
+        acts, people = store.judgments(), {who.name: who for who in store.people()}
+        assert len(acts) == len({act.group for act in acts}) == submits == store.progress().judged
+        assert work.again >= 1, "no submit was cut off: the server was not killed in the middle"
+        for (name, key), body in list(work.taken.items())[:: submits // 40]:
+            item = store.assignment(people[name], str(body["assignment"]))
+            store.submit(people[name], item.id, key, Verdict(tiers=item.tiers([[0], [1]]), strength=2))
+        assert store.judgments() == acts
