@@ -13,7 +13,7 @@ from assent.core.records import Judgment
 from assent.feedback.records import Person, Role, Verdict
 from assent.feedback.store import Store
 from assent.web import rater_figures
-from feedback_store import given, person
+from feedback_store import Clock, given, person
 from lead_states import judged, pair, state_of
 from web_tools import client, join, open_store
 
@@ -41,7 +41,7 @@ def others(count: int = 194) -> list[Judgment]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path) as made:
+    with open_store(tmp_path, Clock()) as made:  # at midnight, today's work would be on two days
         yield made
 
 
@@ -63,17 +63,22 @@ def test_skill_and_biases_need_enough_shared_choices_of_two_people() -> None:
     found = rater_figures.compute(state_of(GROUPS, lefty(89) + others()))
     assert found.of("left").model == {} and found.of("left").shared == 89 and found.of("b").shared == 194
     side = found.of("b").model["side"]
-    assert set(found.of("b").model) == {"skill", "side", "length", "tie"} and side.low < 0 < side.high
+    assert set(found.of("b").model) == {"skill", "side", "tie"} and side.low < 0 < side.high
     alone = rater_figures.compute(state_of(GROUPS, lefty(194)))
     assert alone.of("left").shared == 0 and alone.of("left").model == {}
     planted = rater_figures.compute(state_of(GROUPS, lefty(194) + others())).of("left").model["side"]
     assert planted.low > 0
 
 
-def test_people_without_noise_leave_the_model_open_and_nothing_is_said() -> None:
+def test_people_without_noise_are_told_apart_and_equal_lengths_say_nothing() -> None:
     same = [judged(g, rater, "first" if i % 3 else "second") for i, g in enumerate(GROUPS) for rater in ("b", "c")]
     found = rater_figures.compute(state_of(GROUPS, lefty(194) + same))
-    assert found.of("b").model == {} and found.of("b").shared == 194 and found.of("left").monitors["left"].flagged
+    agreed, left = found.of("b").model, found.of("left").model
+    assert found.of("b").shared == 194 and found.of("left").monitors["left"].flagged
+    assert agreed.keys() == left.keys() == {"skill", "side", "tie"}
+    # Two who always agree are sure of what they see; who always takes the left sees nothing but the side.
+    assert agreed["skill"].low > 1 and agreed["side"].low < 0 < agreed["side"].high
+    assert left["skill"].low < 0 < left["skill"].high and left["side"].low > 2
 
 
 def test_models_are_no_measure_of_people() -> None:

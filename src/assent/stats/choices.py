@@ -22,9 +22,6 @@ from assent.core.records import Group, Judgment
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-MOST = 20.0
-"""Where nobody ties, t stands at -20: exp(-20) is no chance worth the name."""
-
 
 @dataclass(frozen=True)
 class Choices:
@@ -53,9 +50,12 @@ class Choices:
 
     @cached_property
     def tie_level(self) -> float:
-        """log(2 p / (1 - p)) of the share p of ties: Davidson's t where answers are alike; held within +-`MOST`."""
-        share = float(np.average(self.outcome_N == 0, weights=self.weight_N))
-        return float(np.clip(np.log(2 * share / (1 - share)), -MOST, MOST)) if 0 < share < 1 else MOST * (2 * share - 1)
+        """log(2 p / (1 - p)) of the share p of ties: Davidson's t where answers are alike.
+
+        Half a choice is added to either side (Haldane 1956), which keeps it finite where nobody ties or all do.
+        """
+        tied, every = float(self.weight_N[self.outcome_N == 0].sum()), float(self.weight_N.sum())
+        return float(np.log(2 * (tied + 0.5) / (every - tied + 0.5)))
 
     def rows(self, kept: npt.NDArray[np.bool_] | Ints) -> Choices:
         """Some of the choices, by mask or by number; answers and raters keep their numbers."""

@@ -29,11 +29,11 @@ from assent.stats.rater_posterior import FAMILIES, RaterPosterior, Scales, State
 
 Floats = npt.NDArray[np.float64]
 
-LEAST, MOST = 0.02, 5.0
-"""Bounds of a fitted standard deviation; at the lower one raters are alike as far as can be told."""
+MOST = 5.0
+"""Upper bound of a fitted standard deviation."""
 SAMPLE = 50_000
 """Choices, in whole groups, on which standard deviations are fitted; the mode is then fitted on all."""
-ROUNDS = 20
+ROUNDS = 50
 
 
 @dataclass(frozen=True)
@@ -124,42 +124,46 @@ def fit(data: Choices, scales: Scales | None = None, *, intervals: bool = True, 
     if scales is None:
         scales, start = fitted_scales(_sample(data, seed))
     posterior = RaterPosterior(data)
-    state = posterior.mode(scales, start)
-    covariance_QQ = posterior.covariance(state, scales) if intervals else None
+    if not intervals:
+        state = posterior.mode(scales, start)
+        return RaterModel(data, state, worth(data, state), scales, None)
+    state, inverse_QQ = posterior.settled(scales, start)
+    covariance_QQ = posterior.covariance(state, inverse_QQ)
     return RaterModel(data, state, worth(data, state), scales, covariance_QQ)
 
 
 def fitted_scales(data: Choices, scales: Scales | None = None) -> tuple[Scales, State]:
     """Standard deviations between raters, and the mode that goes with them.
 
-    s^2 = sum of squares about the mean / effective number of raters (MacKay 1992, eq. 32), until nothing moves.
-    A few hundred choices a rater say little about skill: its s is fitted upwards only, from where it starts.
+    s^2 = sum of squares about the mean / effective number of raters (MacKay 1992, eq. 32), until nothing moves. One
+    rater more, who lies where `scales` say, stands for the prior: few raters can say neither that they are all alike
+    nor that they are worlds apart. A few hundred choices a rater say little about skill: its s is fitted upwards only.
+
+    Raises DataError where it goes on moving.
     """
-    scales, posterior = scales or Scales(), RaterPosterior(data)
-    least = scales.skill
-    state = None
+    start = scales = scales or Scales()
+    posterior = RaterPosterior(data)
+    state, _ = posterior.settled(scales)
     for _ in range(ROUNDS):
-        state = posterior.mode(scales, state, tolerance=1e-3)
-        found = _updated(state, scales, posterior.covariance(state, scales))
-        found = replace(found, skill=max(found.skill, least))
-        moved = np.abs(np.log(found.vector / scales.vector)).max()
-        scales = found
-        if moved < 0.03:
-            break
-    return scales, state or State.start(data)
+        try:
+            state, inverse_QQ, _ = posterior.newton(state, scales)
+        except DataError:  # the spreads moved far: the old mode is not near the new one
+            state, inverse_QQ = posterior.settled(scales, state)
+        found = _updated(state, scales, start, posterior.covariance(state, inverse_QQ))
+        if np.abs(np.log(found.vector / scales.vector)).max() < 0.03:
+            return found, state
+        # Halfway: the whole step can swing to and fro about its fixed point.
+        scales = Scales(*map(float, np.sqrt(scales.vector * found.vector)))
+    raise DataError(f"the spread between raters does not settle in {ROUNDS} rounds", fix="give scales")
 
 
-def _updated(state: State, scales: Scales, covariance_QQ: Floats) -> Scales:
-    raters = state.raters_4R.shape[1]
-    variance_4R = np.diag(covariance_QQ)[:-4].reshape(4, raters)
+def _updated(state: State, scales: Scales, start: Scales, covariance_QQ: Floats) -> Scales:
+    variance_4R = np.diag(covariance_QQ)[:-4].reshape(4, -1)
     centre_4 = np.concatenate([[1.0], state.means_3])
-    square_4 = ((state.raters_4R - centre_4[:, None]) ** 2).sum(axis=1)
-    known_4 = (1 - variance_4R / scales.vector[:, None] ** 2).clip(0).sum(axis=1)
-    return Scales(*(_bounded(square, known) for square, known in zip(square_4, known_4, strict=True)))
-
-
-def _bounded(square: float, known: float) -> float:
-    return float(np.clip(np.sqrt(square / known), LEAST, MOST)) if known > 1e-6 else LEAST
+    square_4 = ((state.raters_4R - centre_4[:, None]) ** 2).sum(axis=1) + start.vector**2
+    known_4 = (1 - variance_4R / scales.vector[:, None] ** 2).clip(0).sum(axis=1) + 1
+    found = Scales(*map(float, np.sqrt(square_4 / known_4).clip(max=MOST)))
+    return replace(found, skill=max(found.skill, start.skill))
 
 
 def _sample(data: Choices, seed: int) -> Choices:

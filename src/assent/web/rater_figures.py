@@ -12,7 +12,7 @@ from assent.feedback.state import State
 from assent.stats.bootstrap import Interval
 from assent.stats.choices import Choices, choices
 from assent.stats.monitors import Monitor, monitors
-from assent.stats.rater_model import MOST, RaterModel, fit
+from assent.stats.rater_model import RaterModel, fit
 
 LEAST_CHOICES = 90
 """Fewest choices on pairs that somebody else judged too, for skill and biases: what their intervals were proved on."""
@@ -61,7 +61,7 @@ def compute(state: State) -> Raters:
             rater: RaterFigures(
                 {monitor.name: monitor for monitor in found},
                 shared[rater],
-                model.rater(rater) if model and shared[rater] >= LEAST_CHOICES else {},
+                _of(model, rater) if model and shared[rater] >= LEAST_CHOICES else {},
             )
             for rater, found in watched.items()
         },
@@ -78,15 +78,16 @@ def _shared(state: State) -> tuple[Choices, Counter[str]]:
 
 
 def _model(data: Choices, shared: Mapping[str, int]) -> RaterModel | None:
-    """The joint model, where two people or more have enough choices for it and it found an answer.
-
-    People without any noise, who always agree or always take one side, leave its scales and variances open.
-    """
+    """The joint model, where two people or more have enough choices for it and it found an answer."""
     if sum(n >= LEAST_CHOICES for n in shared.values()) < 2:
         return None
     try:
-        model = fit(data)
+        return fit(data)
     except DataError:  # it did not converge
         return None
-    bounded = model.scales.vector.max() < MOST and (model.variances > 0).all()
-    return model if bounded else None
+
+
+def _of(model: RaterModel, rater: str) -> dict[str, Interval]:
+    """A rater's figures; no taste for length where answers are all equally long, which would be the prior alone."""
+    found = model.rater(rater)
+    return found if model.data.longer.any() else {name: each for name, each in found.items() if name != "length"}
