@@ -1,17 +1,24 @@
-"""Stores for tests: a fresh one on SQLite, a schema of its own on PostgreSQL, a clock that is set by hand."""
+"""Stores for tests: a fresh one on SQLite, a schema of its own on PostgreSQL, a clock that is set by hand.
+
+A queue draws from the ids of people: here they are made of the names, so that a test sees the same draws each time.
+"""
 
 from __future__ import annotations
 
 import secrets
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from assent.core.hashing import content_id
 from assent.core.records import Answer, Group, Prompt
 from assent.feedback.records import Assignment, Person, Role, Verdict
 from assent.feedback.store import Store
@@ -39,7 +46,7 @@ def fresh_url(kind: str, folder: Path) -> Iterator[str]:
         yield f"sqlite:///{folder / secrets.token_hex(4)}.db"
         return
     name = f"assent_{secrets.token_hex(6)}"
-    engine = create_engine(POSTGRES, connect_args={"connect_timeout": 3})
+    engine = create_engine(POSTGRES, connect_args={"connect_timeout": 60})
     try:
         with engine.begin() as db:
             db.execute(text(f"CREATE SCHEMA {name}"))
@@ -54,14 +61,27 @@ def fresh_url(kind: str, folder: Path) -> Iterator[str]:
         engine.dispose()
 
 
+@contextmanager
+def port_for_later() -> Iterator[int]:
+    """A port that a server may listen on, again and again, and that nobody else is given meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers set it: Linux lets them share it
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
+        if sys.platform != "linux":
+            held.close()
+        yield port
+
+
 def open_store(url: str, clock: Callable[[], float] | None = None) -> Store:
     """A store with cheap password hashes."""
     return Store.open(url, create=True, clock=clock or Clock(), hasher=CHEAP)
 
 
 def person(store: Store, name: str, role: Role = Role.rater) -> Person:
-    """An account."""
-    return store.accept(store.invite(role, by=None), name, PASSWORD)
+    """An account, with the same id each time."""
+    with patch.object(secrets, "token_hex", lambda size: content_id("person", name)[: 2 * size]):
+        return store.accept(store.invite(role, by=None), name, PASSWORD)
 
 
 def groups(n: int, answers: int = 2, **tags: object) -> list[Group]:
