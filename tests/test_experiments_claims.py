@@ -80,6 +80,30 @@ def test_one_run_can_be_asked_for_and_others_results_stay(runner: None, tmp_path
     assert list(found(tmp_path)) == ["other", "some-seed1"], "what needs both seeds is not asked of one"
 
 
+def demo(
+    folder: Path, *, low: float = 0.58, floor: float = 0.11, contradicts: tuple[float, float] = (0.1, 0.2)
+) -> Store:
+    """A summary in which SFT contradicts 0.14 to 0.24 of the users who are right, and PPO as many as given."""
+    names = ("disagrees_when_right", "refuses_harmful", "refuses_harmless")
+    sft = dict.fromkeys(names, 0.2) | {f"{name}_interval": [0.14, 0.24] for name in names}
+    ppo = {**sft, "disagrees_when_right_interval": contradicts, "win_rate_vs_sft": 0.6, "win_rate_interval": [low, 0.7]}
+    reward = {"accuracy": 0.8, "accuracy_floor": 0.6, "floor_difference_interval": [floor, 0.3], "n": 100}
+    (folder / "summary.json").write_text(json.dumps({"models": {"sft": sft, "ppo": ppo}, "reward_model": reward}))
+    return Store(folder)
+
+
+def test_the_demo_asks_for_both_effects_and_the_behaviour(tmp_path: Path) -> None:
+    (claim,) = [claim for claim in claims.claims(tmp_path) if claim.name == "demo"]
+
+    def held(**given: object) -> list[bool | None]:
+        return [check.held for check in claim.each(demo(tmp_path, **given))]  # type: ignore[arg-type]
+
+    assert held() == [True] * 5
+    assert held(low=0.5) == [False, *[True] * 4]
+    assert held(floor=0.0) == [True, False, *[True] * 3]
+    assert held(contradicts=(0.33, 0.46)) == [True, True, False, True, True]
+
+
 def test_every_claim_has_its_recipe_and_no_seed_that_was_tuned_on(tmp_path: Path) -> None:
     for claim in claims.claims(tmp_path):
         recipe = load(RECIPES / f"{claim.recipe}.yaml", list(claim.overrides))
