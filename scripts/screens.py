@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -29,6 +29,7 @@ from assent.feedback.demo import LEAD, RATERS, DemoClock, fill  # noqa: E402
 from assent.feedback.records import Queue, Role  # noqa: E402
 from assent.feedback.store import Store  # noqa: E402
 from assent.web import demo_models  # noqa: E402
+from browser_tools import ITEM, next_shown, shown  # noqa: E402
 from web_tools import serving  # noqa: E402
 
 IMAGES = ROOT / "docs/images"
@@ -51,16 +52,24 @@ PAGES = {
 }
 
 
+class Service(NamedTuple):
+    """The demonstration: its address, everybody's password, its store."""
+
+    address: str
+    password: str
+    store: Any
+
+
 @contextmanager
-def service(folder: Path) -> Iterator[tuple[str, str, Any]]:
-    """The demonstration's address, its password, its store."""
+def service(folder: Path) -> Iterator[Service]:
+    """The demonstration, served."""
     clock, password = DemoClock(time.time), "a long password"
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     with Store.open(str(folder / "demo.db"), create=True, clock=clock, hasher=cheap) as store:
         fill(store, clock, password)
         settings = {"endpoints": demo_models.ENDPOINTS, "models": demo_models.client()}
         with serving(store, folder, **settings) as address:
-            yield address, password, store
+            yield Service(address, password, store)
 
 
 def main() -> None:
@@ -68,10 +77,11 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     wanted = set(sys.argv[1:])
-    with TemporaryDirectory() as folder, service(Path(folder)) as (address, password, store), sync_playwright() as play:
+    with TemporaryDirectory() as folder, service(Path(folder)) as demo, sync_playwright() as play:
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         for suffix, look in LOOKS.items():
-            for name, page in screens(browser, look, address, password, store):
+            page = browser.new_context(**look).new_page()
+            for name in (name for screens in PEOPLE.values() for name in screens(page, demo)):
                 if not wanted or name in wanted:
                     save(page, IMAGES / f"{name}{suffix}.png")
         browser.close()
@@ -84,84 +94,89 @@ def save(page: Any, path: Path) -> None:
     print(path.relative_to(ROOT))
 
 
-def signed_in(browser: Any, look: dict[str, Any], address: str, name: str, password: str) -> Any:
-    page = browser.new_context(**look).new_page()
-    page.goto(f"{address}/sign-in")
+def sign_in(page: Any, demo: Service, name: str) -> None:
+    """From now on the page is this person's."""
+    page.context.clear_cookies()
+    page.goto(f"{demo.address}/sign-in")
     page.fill("#name", name)
-    page.fill("#password", password)
+    page.fill("#password", demo.password)
     page.keyboard.press("Enter")
     page.wait_for_selector("header.top")
-    return page
 
 
-def screens(browser: Any, look: dict[str, Any], address: str, password: str, store: Any) -> Iterator[tuple[str, Any]]:
-    """(name, page as it should be taken)."""
-    nobody = browser.new_context(**look).new_page()
-    nobody.goto(f"{address}/sign-in")
-    yield "sign-in", nobody
-    nobody.goto(f"{address}/join/{store.invite(Role.rater, None)}")
-    yield "join", nobody
-    rater = signed_in(browser, look, address, RATERS[0].name, password)
-    yield from _rating(rater, address)
+def nobody(page: Any, demo: Service) -> Iterator[str]:
+    """Who is not signed in. Like the others: names each screen when it stands on the page."""
+    page.context.clear_cookies()
+    page.goto(f"{demo.address}/sign-in")
+    yield "sign-in"
+    page.goto(f"{demo.address}/join/{demo.store.invite(Role.rater, None)}")
+    yield "join"
+
+
+def rater(page: Any, demo: Service) -> Iterator[str]:
+    """Somebody who has judged for days."""
+    sign_in(page, demo, RATERS[0].name)
+    yield from _rating(page, demo.address)
     for name, path in RATER.items():
-        rater.goto(address + path)
-        yield name, rater
-    yield from _chat(rater, address)
-    yield from _beginner(browser, look, address, password, store)
-    yield from _lead(signed_in(browser, look, address, LEAD, password), address)
+        page.goto(demo.address + path)
+        yield name
+    yield from _chat(page, demo.address)
 
 
-def _lead(page: Any, address: str) -> Iterator[tuple[str, Any]]:
+def lead(page: Any, demo: Service) -> Iterator[str]:
+    """The lead's pages."""
+    sign_in(page, demo, LEAD)
     for name, path in PAGES.items():
-        page.goto(address + path)
-        page.wait_for_load_state("networkidle")
-        yield name, page
+        page.goto(demo.address + path)
+        yield name
     for name, path, link in (
         ("adjudicate-case", "/lead/adjudicate", page.locator("main td a").first),
         ("person", "/lead/people", page.get_by_role("link", name="Dana")),
     ):
-        page.goto(address + path)
-        link.click()
-        page.wait_for_load_state("networkidle")
-        yield name, page
+        page.goto(demo.address + path)
+        page.goto(demo.address + link.get_attribute("href"))
+        yield name
     rows = [{"prompt": f"What is {n} plus {n}?", "chosen": f"{2 * n}.", "rejected": f"{n}."} for n in range(2, 8)]
     text = "\n".join(json.dumps(row) for row in [*rows, {"prompt": "Write a line about spring."}, {"prompt": 7}])
-    page.goto(f"{address}/lead/data")
+    page.goto(f"{demo.address}/lead/data")
     page.set_input_files("#file", {"name": "rows.jsonl", "mimeType": "text/plain", "buffer": text.encode()})
     page.click("main button.main")
     page.wait_for_selector("#overlap")
-    yield "data", page
+    yield "data"
 
 
-def _beginner(browser: Any, look: dict[str, Any], address: str, password: str, store: Any) -> Iterator[tuple[str, Any]]:
+def newcomer(page: Any, demo: Service) -> Iterator[str]:
     """Somebody new: the quiz and what was known, a sensitive item, a ranking, an answer to write."""
+    store = demo.store
     name = f"Nour {len(store.people())}"
-    person = store.accept(store.invite(Role.rater, None), name, password)
+    person = store.accept(store.invite(Role.rater, None), name, demo.password)
     store.read_guideline(person, store.guideline().version)
     _first_in_line(store)
-    page = signed_in(browser, look, address, name, password)
-    page.goto(f"{address}/rate")
+    sign_in(page, demo, name)
+    page.goto(f"{demo.address}/rate")
     for n in range(2):
-        page.wait_for_selector("#controls:not([hidden])")
+        page.wait_for_selector(ITEM)
         first = page.locator("#answers .answer").first.inner_text()
         page.keyboard.press("2" if "Eight" in first or "Bonjour." in first else "6")
         page.keyboard.press("Enter")
         page.wait_for_selector("#explained[open]")
         if n == 0:
-            yield "explained", page
+            yield "explained"
         page.keyboard.press("Enter")
     for name, keys in (("sensitive", ""), ("rank", "c = a b d"), ("write", "")):
-        page.wait_for_selector("#controls:not([hidden])")
+        page.wait_for_selector(ITEM)
         for key in keys.split():
             page.keyboard.press(key)
         if name == "write":
             page.keyboard.type("Rivers carry salt from the rocks.")
-        yield name, page
+        yield name
+        before = shown(page)
         for key in {"sensitive": "s 1", "rank": "Enter", "write": "Escape"}[name].split():
             page.keyboard.press(key)
-        page.wait_for_timeout(500)
+        if name != "write":
+            next_shown(page, before)
     page.keyboard.press("Escape")
-    yield "panic", page
+    yield "panic"
 
 
 def _first_in_line(store: Any) -> None:
@@ -180,39 +195,41 @@ def _first_in_line(store: Any) -> None:
     store.set_queue(Queue(gold=0, repeat=0, control=0))
 
 
-def _rating(page: Any, address: str) -> Iterator[tuple[str, Any]]:
+def _rating(page: Any, address: str) -> Iterator[str]:
     """The rating screen in its kinds and states, as far as the queue leads; nothing is submitted but skips."""
     page.goto(f"{address}/rate")
-    page.wait_for_selector("#controls:not([hidden])")
+    page.wait_for_selector(ITEM)
     page.keyboard.press("2")
     page.keyboard.press("q")
-    yield "compare", page
+    yield "compare"
     page.keyboard.press("i")
     page.keyboard.press("Control+End")
     page.keyboard.type(" I checked it twice.")
-    yield "ideal", page
+    yield "ideal"
     page.keyboard.press("Escape")
     page.keyboard.press("s")
-    yield "skip", page
+    yield "skip"
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    yield "keys", page
+    yield "keys"
     page.keyboard.press("Escape")
 
 
-def _chat(page: Any, address: str) -> Iterator[tuple[str, Any]]:
+def _chat(page: Any, address: str) -> Iterator[str]:
     page.goto(f"{address}/chat")
-    yield "chat-start", page
+    yield "chat-start"
     page.get_by_role("button", name="Start").click()
     page.wait_for_selector("textarea:visible")
     page.keyboard.type("How do I keep basil alive in winter?")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#answers .answer >> nth=1")
     page.keyboard.press("2")
-    yield "chat", page
+    yield "chat"
     page.click("#stop")
     page.wait_for_selector("#start:not([hidden])")
 
+
+PEOPLE = {"nobody": nobody, "rater": rater, "newcomer": newcomer, "lead": lead}
 
 if __name__ == "__main__":
     main()

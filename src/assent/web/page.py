@@ -19,26 +19,34 @@ from assent.web.language import gettext as _
 from assent.web.language import ngettext, noted, pgettext, said
 from assent.web.markdown import to_html
 
-MENU = (
-    (Role.rater, "/rate", noted("Judge")),
-    (Role.rater, "/chat", noted("Chat")),
-    (Role.rater, "/work", noted("My work")),
-    (Role.rater, "/guideline", noted("Guideline")),
-    (Role.reviewer, "/lead", noted("Now")),
-    (Role.reviewer, "/lead/quality", noted("Quality")),
-    (Role.reviewer, "/lead/adjudicate", noted("Adjudicate")),
-    (Role.reviewer, "/lead/contests", noted("Contested")),
-    (Role.lead, "/lead/queue", noted("Queue")),
-    (Role.lead, "/lead/data", noted("Data")),
-    (Role.lead, "/lead/sample", noted("Sample")),
-    (Role.lead, "/lead/gold", noted("Quiz")),
-    (Role.lead, "/lead/guidelines", noted("Guidelines")),
-    (Role.lead, "/lead/people", noted("People")),
-    (Role.lead, "/lead/pool", noted("Pool")),
-    (Role.lead, "/lead/export", noted("Export")),
-    (Role.lead, "/lead/access", noted("Access")),
-    (Role.lead, "/lead/audit", noted("Audit log")),
-)
+MENU = {
+    noted("Work"): (
+        (Role.rater, "/rate", noted("Judge")),
+        (Role.rater, "/chat", noted("Chat")),
+        (Role.rater, "/work", noted("My work")),
+        (Role.rater, "/guideline", noted("Guideline")),
+    ),
+    noted("Review"): (
+        (Role.reviewer, "/lead", noted("Now")),
+        (Role.reviewer, "/lead/quality", noted("Quality")),
+        (Role.reviewer, "/lead/adjudicate", noted("Adjudicate")),
+        (Role.reviewer, "/lead/contests", noted("Contested")),
+    ),
+    noted("Project"): (
+        (Role.lead, "/lead/queue", noted("Queue")),
+        (Role.lead, "/lead/data", noted("Data")),
+        (Role.lead, "/lead/sample", noted("Sample")),
+        (Role.lead, "/lead/gold", noted("Quiz")),
+        (Role.lead, "/lead/guidelines", noted("Guidelines")),
+        (Role.lead, "/lead/export", noted("Export")),
+    ),
+    noted("Team"): (
+        (Role.lead, "/lead/people", noted("People")),
+        (Role.lead, "/lead/pool", noted("Pool")),
+        (Role.lead, "/lead/access", noted("Access")),
+        (Role.lead, "/lead/audit", noted("Audit log")),
+    ),
+}
 NEED_MODELS = ("/chat", "/lead/sample")
 """Pages that the menu offers only where the server has endpoints."""
 
@@ -81,16 +89,38 @@ def _environment() -> Environment:
 TEMPLATES = _environment()
 
 
+Row = tuple[str, list[tuple[str, str, str]]]
+"""A row of the menu: its name, and its links as target, label and aria-current."""
+
+
+def _menu(role: Role, path: str, hidden: tuple[str, ...]) -> list[Row]:
+    """The groups, then the pages of the group `path` is in. Who has one group sees its pages alone, on every page."""
+    groups = {
+        group: [(to, _(label)) for least, to, label in pages if role.covers(least) and to not in hidden]
+        for group, pages in MENU.items()
+    }
+    groups = {group: pages for group, pages in groups.items() if pages}
+    targets = [to for pages in groups.values() for to, _label in pages]
+    here = max((to for to in targets if f"{path}/".startswith(f"{to}/")), key=len, default="")
+    rows: list[Row] = []
+    if len(groups) > 1:
+        links = [(pages[0][0], _(name), "true" if here in dict(pages) else "") for name, pages in groups.items()]
+        rows.append((_("Pages"), links))
+    for name, pages in groups.items():
+        if here in dict(pages) or len(groups) == 1:
+            now = "page" if here == path else "true"
+            rows.append((_(name), [(to, label, now if to == here else "") for to, label in pages]))
+    return rows
+
+
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page, with the menu of whoever is signed in and the token its forms need."""
     person = getattr(request.state, "person", None)
     token = csrf_token(request)
     hidden = () if request.app.state.settings.endpoints else NEED_MODELS
-    menu = [
-        (path, _(label)) for role, path, label in MENU if person and person.role.covers(role) and path not in hidden
-    ]
+    menu = _menu(person.role, request.url.path, hidden) if person else []
     language = request.app.state.settings.language
-    base = {"person": person, "csrf": token, "menu": menu, "path": request.url.path, "language": language}
+    base = {"person": person, "csrf": token, "menu": menu, "language": language}
     response = HTMLResponse(TEMPLATES.get_template(template).render(**base, **values), status)
     if visit := getattr(request.state, "visit", None):
         set_cookie(response, VISIT, visit, request.app.state.settings)

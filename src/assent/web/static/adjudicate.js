@@ -3,7 +3,7 @@
 import { byId, onDeed } from "./dialogs.js";
 import * as keys from "./keys.js";
 import { Compare, Rank } from "./kinds.js";
-import { call } from "./net.js";
+import { call, newKey } from "./net.js";
 import { Timing } from "./timing.js";
 
 const page = document.body.dataset;
@@ -17,10 +17,6 @@ for (const part of document.querySelectorAll("[data-for]")) part.hidden = !part.
 const answers = [...document.querySelectorAll("#answers .prose")].map((text) => ({ html: text.innerHTML, text: text.textContent }));
 const choice = new { compare: Compare, rank: Rank }[page.kind]({ answers }, refresh);
 choice.draw(byId("answers"));
-
-function newKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 function refresh() {
   choice.show();

@@ -3,7 +3,7 @@
 import { anyOpen, byId, close, onDeed, toggle } from "./dialogs.js";
 import * as keys from "./keys.js";
 import { Compare } from "./kinds.js";
-import { call } from "./net.js";
+import { call, newKey } from "./net.js";
 import { Outbox } from "./outbox.js";
 import { Timing } from "./timing.js";
 
@@ -27,11 +27,6 @@ async function send(entry) {
 
 function say(name, message) {
   byId("said").textContent = message || sentences[name] || "";
-}
-
-// Not crypto.randomUUID: browsers have it on https and this machine only.
-function newKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function load() {

@@ -4,7 +4,7 @@ import { anyOpen, byId, close, onDeed, toggle } from "./dialogs.js";
 import { show as showDiff } from "./diff.js";
 import * as drafts from "./drafts.js";
 import * as keys from "./keys.js";
-import { call } from "./net.js";
+import { call, newKey } from "./net.js";
 import { Outbox } from "./outbox.js";
 import { fill } from "./texts.js";
 import { Timing } from "./timing.js";
@@ -31,12 +31,13 @@ async function send({ undo, ...entry }) {
     : await call("POST", "/api/submit", entry);
   if (status === 200) {
     if (body.explained) explanations.add(body.explained, done.find((each) => each.key === entry.key)?.item);
-    setTimeout(ask); // a lease is free again, so that there may be one more item to fetch
+    ask(); // a lease is free again, so that there may be one more item to fetch
     return "sent";
   }
   if (status === 0 || status >= 500 || status === 429) return say(status ? "server" : "offline"), "later";
   if (status === 401) return say("signedOut"), "later";
   say(body.state === "expired" ? "expired" : body.state === "answered" ? "answered" : "refused", body.message);
+  ask(); // nor does it hold a lease any more
   return "refused"; // the server will never take it; the sentence above says why
 }
 
@@ -48,6 +49,7 @@ function say(name, detail) {
 }
 
 const inHand = () => [...queue, ...(item ? [item] : [])].map((each) => each.id);
+const holding = () => [...inHand(), ...outbox.entries().flatMap((entry) => entry.assignment ?? [])];
 
 async function ask() {
   if (asking) return void (askAgain = true);
@@ -57,7 +59,7 @@ async function ask() {
   askAgain = false;
   const undone = undos;
   clearTimeout(retry);
-  const held = [...inHand(), ...outbox.entries().flatMap((entry) => entry.assignment ?? [])];
+  const held = holding();
   const { status, body } = await call("POST", "/api/next", { held });
   asking = false;
   if (undone !== undos) return ask(); // an undo crossed it: the item it brings may be the one taken back
@@ -69,13 +71,17 @@ async function ask() {
   }
   if (status === 200 && body.item) {
     if ([sentences.offline, sentences.server].includes(byId("said").textContent)) say("nothing");
-    if (!held.includes(body.item.id)) queue.push(body.item);
+    // Nothing new, then; an answer to it that is on its way asks when it has arrived.
+    if (held.includes(body.item.id)) return (askAgain || !holding().includes(body.item.id)) && ask();
+    queue.push(body.item);
     if (!item) advance();
-    else if (held.includes(body.item.id)) return;
     return ask();
   }
-  // "Nothing" may be older than a lease that was freed meanwhile.
-  if (status === 200) return item || (askAgain ? ask() : empty(body.wait, body.detail));
+  if (status === 200 && item) return;
+  // "Nothing" may be older than a lease that was freed meanwhile, or that an answer on its way will free.
+  if (status === 200 && askAgain) return ask();
+  if (status === 200 && body.wait === "nothing" && outbox.entries().length) return;
+  if (status === 200) return empty(body.wait, body.detail);
   if (status === 401) return location.assign("/sign-in");
   say(status ? "server" : "offline");
   if (!item) view(status ? "server" : "offline");
@@ -107,9 +113,9 @@ function draw() {
   blur(item.category);
   byId("ideal-diff").hidden = true;
   byId("turns").replaceChildren(...item.turns.map(turn));
+  view("item"); // first: a field that is hidden takes no focus
   choice = new KINDS[item.kind](item, refresh);
   choice.draw(byId("answers"));
-  view("item");
   refresh();
   scrollTo(0, 0);
   timing.start();
@@ -155,11 +161,6 @@ function skip(reason) {
 function count(more) {
   judged = Math.max(0, judged + more);
   byId("done").textContent = fill(sentences.done, { n: judged });
-}
-
-// Not crypto.randomUUID: browsers have it on https and this machine only.
-function newKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function finish(verdict, more = []) {
