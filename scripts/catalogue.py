@@ -53,7 +53,7 @@ def collect() -> Catalog:
 
 def _modules() -> list[Path]:
     files = [*WEB.glob("*.py"), *(SOURCE / "feedback").glob("*.py"), *(SOURCE / name for name in ELSEWHERE)]
-    return sorted(p for p in files if p.name not in UNSEEN and not p.name.startswith("export"))
+    return sorted(p for p in files if p.name not in UNSEEN)
 
 
 def _name(path: Path) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assent.core.console import log, out
-from assent.core.errors import ConfigError, DataError
+from assent.core.errors import DataError
 
 if TYPE_CHECKING:
     from assent.formats.feedback import Feedback
 
-SHAPES = ("trl", "hh", "openai", "chat", "native", "parquet")
+SHAPES = ("trl", "hh", "openai", "chat", "native", "parquet", "csv")
 TYPES = ("preference", "completion", "unpaired")
 STORES = (".db", ".sqlite", ".sqlite3")
 SOURCE = "A finished `collect` step (runs/demo/collect), a file or folder of preferences, or a store's URL or .db file."
@@ -35,7 +35,9 @@ def export_(
     source: Source,
     to: Annotated[Path, typer.Option("--to", help="Folder to make; one that exists is not overwritten.")],
     shape: Annotated[str, typer.Option("--as", help=f"One of {', '.join(SHAPES)}.")],
-    rows: Annotated[str, typer.Option("--type", help=f"Rows of trl and parquet: {', '.join(TYPES)}.")] = "preference",
+    rows: Annotated[
+        str, typer.Option("--type", help=f"Rows of trl, parquet and csv: {', '.join(TYPES)}.")
+    ] = "preference",
     per: Annotated[
         str, typer.Option("--rows", help="A row per `judgment`, or per `pair` with all votes.")
     ] = "judgment",
@@ -61,12 +63,9 @@ def export_(
     name: Annotated[str | None, typer.Option(help="Name of the data; default: the folder's.")] = None,
 ) -> None:
     """Judgments as a folder that other tools read, with datasheet and checksums."""
-    _one_of("--as", shape, SHAPES)
-    _one_of("--type", rows, TYPES)
-    _one_of("--rows", per, ("judgment", "pair"))
-    _one_of("--margin", margin, ("given", "strength"))
-    from assent.feedback.export import Options, export
+    from assent.feedback.export import export
     from assent.feedback.export_filters import Filters, Split
+    from assent.feedback.export_options import Options
 
     options: dict[str, Any] = {"shape": shape, "type": rows, "per": per, "margin": margin, "best": best}
     wanted = Options(
@@ -164,12 +163,14 @@ def restore(file: Annotated[Path, typer.Argument(metavar="FILE", help="What `bac
 
 def _read(source: str) -> Feedback:
     """Everything in a store, or in files."""
-    from assent.formats.feedback import Feedback, read_feedback
+    from assent.formats.feedback import read_feedback
 
     if not _is_store(source):
         return read_feedback(source)
+    from assent.feedback.export import everything
+
     with _store(source) as store:
-        return Feedback(store.groups(), store.judgments(), store.raters(), store.demonstrations())
+        return everything(store)
 
 
 def _is_store(source: str) -> bool:
@@ -180,11 +181,6 @@ def _store(url: str) -> Any:
     from assent.feedback.store import Store as Opened
 
     return Opened.open(url)
-
-
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"`{value}` is none", where=option, fix=f"one of {', '.join(known)}")
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> None:

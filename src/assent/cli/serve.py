@@ -68,7 +68,10 @@ def serve(
         log.print(f"Serving {settings.address} from {_shown(db)}. Ctrl-C stops.", soft_wrap=True, markup=False)
         # No access log: links of invites must not end up in files.
         app = create_app(store, settings, demo_models.client() if demo else None)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none")
+        # Failed sign-ins count by address: X-Forwarded-For is believed of a proxy, and where none stands of nobody.
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, ws="none", proxy_headers=public is not None
+        )
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -189,6 +189,8 @@ def _meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # This rank ends by itself from here on; torchrun's SIGTERM would only interrupt it saying why.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # Gloo's message without the place in its source and its advice.
         reason = str(error).strip().splitlines()[0].split("] ", 1)[-1].split(". This is")[0]
         raise TrainingError(

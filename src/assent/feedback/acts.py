@@ -9,11 +9,12 @@ from sqlalchemy.orm import aliased
 
 from assent.core.hashing import content_id
 from assent.core.records import Group, Judgment, check_tiers
-from assent.feedback.choice import PLACED, give_place, take_place
+from assent.feedback import withdrawn
+from assent.feedback.choice import PLACED, give_place, has_opened, take_place
 from assent.feedback.errors import AlreadyAnswered, BadVerdict, FeedbackError, LeaseExpired, NotAllowed, NotFound
 from assent.feedback.queue import LEASE_SECONDS
 from assent.feedback.records import UNDONE, Assignment, Kind, Person, Verdict
-from assent.feedback.schema import AssignmentRow, JudgmentRow
+from assent.feedback.schema import AssignmentRow, ItemRow, JudgmentRow
 
 MOST_CHARACTERS = 100_000
 SETTLED = "adjudicated"
@@ -97,7 +98,7 @@ def submit(db: Connection, now: float, person: Person, given: Assignment, key: s
     )
     add(db, now, judgment, person.id, given.id, key)
     if verdict.outcome == "skip":
-        _leave_place(db, given.id, row.item)
+        _leave_place(db, now, given.id, row.item)
     return judgment
 
 
@@ -132,8 +133,8 @@ def add(
 def undo(db: Connection, now: float, person: Person, key: str, of: str | None) -> Judgment:
     """Take the last act that stands back; its item is leased again, but for a case, which waits on its own page.
 
-    Raises NotFound where there is none, NotAllowed where it was a check item: its answer is known since,
-    AlreadyAnswered where `of`, the key of the act that is meant, is not the last one's.
+    Raises NotFound where there is none, NotAllowed where it was a check item or was opened as a case: what is right, or
+    what others said, is known since. AlreadyAnswered where `of`, the key of the act that is meant, is another one's.
     """
     done = select(JudgmentRow.record).where(JudgmentRow.person == person.id, JudgmentRow.client_key == key)
     if (kept := db.execute(done).scalar()) is not None:
@@ -174,10 +175,15 @@ def undo(db: Connection, now: float, person: Person, key: str, of: str | None) -
 
 
 def _reopen(db: Connection, now: float, assignment: str, was_skip: bool) -> None:
-    row = db.execute(select(AssignmentRow.item, AssignmentRow.why).where(AssignmentRow.id == assignment)).one()
+    columns = (AssignmentRow.item, AssignmentRow.why, AssignmentRow.person)
+    row = db.execute(select(*columns).where(AssignmentRow.id == assignment)).one()
     holds = row.why in PLACED
-    if holds and was_skip and not take_place(db, row.item):
-        raise FeedbackError("the skipped item was given to somebody else since")
+    if row.why != "adjudication" and has_opened(db, row.person, row.item):
+        raise NotAllowed("your judgment stands, since you opened the item as a case and know what others said")
+    if holds and was_skip:
+        withdrawn.restore(db, ItemRow.n == row.item)
+        if not take_place(db, row.item):
+            raise FeedbackError("the skipped item was given to somebody else since")
     # A case is settled knowing what others said: it must not come up among the items to judge blind.
     state = "expired" if row.why == "adjudication" else "leased"
     values = {"state": state, "holds": holds, "expires": now + LEASE_SECONDS}
@@ -211,6 +217,8 @@ def _finish(db: Connection, assignment: str, item: int, person: Person) -> bool:
     if row.state == "done":
         return False
     holds = row.why in PLACED
+    if row.why != "adjudication" and has_opened(db, person.id, item):
+        raise LeaseExpired("you opened this item as a case, and know what others said; somebody else judges it")
     if holds and not take_place(db, item):
         raise LeaseExpired("the time for this item ran out, and somebody else judges it now")
     if db.execute(done.where(AssignmentRow.state == "expired").values(state="done", holds=holds)).rowcount == 1:
@@ -220,8 +228,9 @@ def _finish(db: Connection, assignment: str, item: int, person: Person) -> bool:
     return False
 
 
-def _leave_place(db: Connection, assignment: str, item: int) -> None:
-    """A skip gives the place back: somebody else will judge."""
+def _leave_place(db: Connection, now: float, assignment: str, item: int) -> None:
+    """A skip gives the place back: somebody else will judge, unless too many have skipped it."""
     held = update(AssignmentRow).where(AssignmentRow.id == assignment, AssignmentRow.holds).values(holds=False)
     if db.execute(held).rowcount == 1:
         give_place(db, item)
+        withdrawn.if_skipped_by_all(db, now, item)

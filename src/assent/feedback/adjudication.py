@@ -2,6 +2,9 @@
 
 A settling is a judgment like any other, outside the overlap, with the reason `adjudicated`: who reads the data can
 take it as the last word or leave it out. It is not blind, since the reviewer saw what the others said.
+
+Who opens a case is not handed the item to judge any more. The row that says so is the assignment, which `settle` takes
+up; it is no lease.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from itertools import combinations
 from sqlalchemy import Connection, func, select, update
 
 from assent.core.records import Group, Judgment
-from assent.feedback import acts, guidelines, people, queue
+from assent.feedback import acts, choice, guidelines, people, queue
 from assent.feedback.acts import SETTLED
 from assent.feedback.errors import BadVerdict, NotFound
 from assent.feedback.reads import standing
@@ -62,6 +65,22 @@ def case(store: Store, group: str) -> Case:
     if not found:
         raise NotFound("no such item with judgments")
     return found[0]
+
+
+def opened(store: Store, person: Person, group: str) -> Case:
+    """The same for somebody who reads it: if he has the item in hand, to judge it blind, it goes to somebody else.
+
+    Raises NotFound.
+    """
+    found = case(store, group)
+
+    def work(db: Connection, now: float) -> None:
+        given = queue.adjudication(db, now, person, group)
+        item = select(AssignmentRow.item).where(AssignmentRow.id == given.id).scalar_subquery()
+        choice.put_back(db, AssignmentRow.person == person.id, AssignmentRow.item == item)
+
+    store.write(work)
+    return found
 
 
 def settle(store: Store, person: Person, group: str, client_key: str, verdict: Verdict) -> Judgment:

@@ -152,7 +152,7 @@ def _first(db: Connection, now: float, person: Person, version: str | None) -> W
     cap = person.daily_cap
     if cap is not None and queue.judged_since(db, person.id, now - now % queue.DAY) >= cap:
         return Wait(reason="cap")
-    test = quiz.standing(db, person.id)
+    test = quiz.standing(db, person)
     return None if test is None or test.passed(queue.settings(db)) else Wait(reason="quiz")
 
 

@@ -62,14 +62,36 @@ def give_place(db: Connection, item: int) -> None:
     db.execute(update(ItemRow).where(ItemRow.n == item).values(taken=ItemRow.taken - 1))
 
 
+def put_back(db: Connection, *which: ColumnElement[bool]) -> int:
+    """End leases before they are answered, and give their places back; how many.
+
+    Locked: a place must not be given back here and by a lease that ends, or that is answered, at the same moment. Of
+    two at once the second waits; their locks have one order.
+    """
+    held = select(AssignmentRow.id, AssignmentRow.item, AssignmentRow.holds).where(
+        AssignmentRow.state == "leased", *which
+    )
+    rows = db.execute(held.order_by(AssignmentRow.item, AssignmentRow.n).with_for_update()).all()
+    for row in rows:
+        db.execute(update(AssignmentRow).where(AssignmentRow.id == row.id).values(state="expired", holds=False))
+        if row.holds:
+            give_place(db, row.item)
+    return len(rows)
+
+
+def has_opened(db: Connection, person: str, item: int) -> bool:
+    """Whether a person opened an item as a case, and so knows what others said."""
+    case = (AssignmentRow.item == item, AssignmentRow.person == person, AssignmentRow.why == "adjudication")
+    return db.execute(select(AssignmentRow.n).where(*case).limit(1)).first() is not None
+
+
 def _mine(person: Person) -> ColumnElement[bool]:
-    """Whether an item is or was in this person's hands; a lease that ended does not count.
+    """Whether an item is or was in this person's hands; a lease that ended does not count, a case he opened does.
 
     A list that is made once, not a question for each item: without statistics PostgreSQL joined all items first.
     """
-    return ItemRow.n.in_(
-        select(AssignmentRow.item).where(AssignmentRow.person == person.id, AssignmentRow.state != "expired")
-    )
+    seen = or_(AssignmentRow.state != "expired", AssignmentRow.why == "adjudication")
+    return ItemRow.n.in_(select(AssignmentRow.item).where(AssignmentRow.person == person.id, seen))
 
 
 def _wanted(person: Person) -> list[ColumnElement[bool]]:

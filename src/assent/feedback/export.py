@@ -10,101 +10,70 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from assent.core.errors import DataError
 from assent.core.hashing import tree_hash
 from assent.core.jsonl import write_atomic, write_json
 from assent.feedback import reads
 from assent.feedback.export_datasheet import counted, describe, limits, markdown
-from assent.feedback.export_filters import Filters, Split, divide, select
+from assent.feedback.export_filters import Sides, divide, select
+from assent.feedback.export_options import READERS, SUFFIXES, TYPED, Options
+from assent.feedback.store import Store
 from assent.formats import write, write_files
 from assent.formats.feedback import Feedback
 from assent.formats.load import ABOUT
 from assent.formats.preferences import is_blank
 
-Shape = Literal["trl", "hh", "openai", "chat", "native", "parquet"]
-Type = Literal["preference", "completion", "unpaired"]
+LOST_TAGS = "tags that are no columns (name taken, no scalar, mixed kinds)"
 PAGE, SUMS = "DATASHEET.md", "SHA256SUMS"
-TYPED = ("trl", "parquet")
-"""Shapes that have several types of rows."""
-READERS = {
-    "trl": "TRL, one JSON object a line",
-    "parquet": "TRL, Parquet",
-    "hh": "HH-RLHF's transcripts",
-    "openai": "OpenAI's preference fine-tuning",
-    "chat": "chat fine-tuning (`messages`)",
-    "native": "Assent's own records",
-}
 
 
 @dataclass(frozen=True)
-class Options:
-    """What is exported, and how."""
+class Plan:
+    """What an export would hold. Nothing of it is written yet."""
 
-    shape: Shape
-    type: Type = "preference"
-    """Rows of `trl` and `parquet`."""
-    per: write.Per = "judgment"
-    """A row per judgment and pair, or per pair with the votes of all raters together."""
-    margin: write.Margin = "given"
-    """Where the column `margin` comes from: the source's own, or the rater's strength, 0 to 3."""
-    best: bool = False
-    """Whether first choices are answers to imitate as well."""
-    filters: Filters = field(default_factory=Filters)
-    split: Split = field(default_factory=Split)
-    licence: str | None = None
-    limits: tuple[str, ...] = ()
-    name: str = "Feedback"
+    taken: Feedback
+    """What the filters take."""
+    sides: Sides
+    files: write_files.Files
+    left_out: write.LeftOut
 
-    @property
-    def preferences(self) -> bool:
-        """Whether the rows are preferences."""
-        return self.shape in ("hh", "openai") or (self.shape in TYPED and self.type == "preference")
 
-    @property
-    def imitated(self) -> bool:
-        """Whether the rows are answers to imitate."""
-        return self.shape == "chat" or (self.shape in TYPED and self.type == "completion")
+def everything(store: Store) -> Feedback:
+    """What an export of a store begins with, as of one moment."""
+    return store.read(
+        lambda db: Feedback(reads.groups(db), reads.judgments(db), reads.raters(db), reads.demonstrations(db))
+    )
 
-    def check(self) -> None:
-        """Refuse what would not be read."""
-        unread = {
-            "type": self.type != "preference" and self.shape not in TYPED,
-            "rows": self.per != "judgment" and not self.preferences,
-            "margin": self.margin != "given" and not (self.shape in TYPED and self.preferences),
-            "best": self.best and not self.imitated,
-            "rater-group": self.split.by != "id" and not self.split.raters,
-        }
-        for option, refused in unread.items():
-            if refused:
-                raise DataError(f"`--{option}` is not read with these options", fix="docs/formats.md, Writing")
-        if self.margin == "strength" and self.per == "pair":
-            raise DataError("a pair with several votes has no one strength", fix="`--rows judgment`, or no `--margin`")
+
+def plan(feedback: Feedback, options: Options) -> Plan:
+    """Filter, split, and make the rows. Raises DataError, ConfigError for options that cannot be used."""
+    options.check()
+    left_out: write.LeftOut = Counter()
+    taken = select(feedback, options.filters, left_out)
+    sides = divide(taken, options.split, left_out)
+    files: dict[str, Sequence[Any]] = {}
+    for stem, side in (("train", sides.train), ("test", sides.test)):
+        files |= _files(stem, side, options, left_out)
+    return Plan(taken, sides, files, left_out)
 
 
 def export(feedback: Feedback, folder: Path, options: Options) -> dict[str, Any]:
     """Write `folder`, which must not be there yet; returns its datasheet. Raises DataError where nothing is left."""
-    options.check()
     if folder.exists():
         raise DataError("is there already and is not overwritten", where=str(folder), fix="give another folder")
-    left_out: write.LeftOut = Counter()
-    taken = select(feedback, options.filters, left_out)
-    sides = divide(taken, options.split, left_out)
+    made = plan(feedback, options)
+    if not made.files:
+        raise DataError("nothing is left to export", fix=_why_nothing(made.left_out, options))
     work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        rows = {
-            name: n
-            for stem, side in (("train", sides.train), ("test", sides.test))
-            for name, n in _files(work, stem, side, options, left_out).items()
-        }
-        if not rows:
-            raise DataError("nothing is left to export", fix=_why_nothing(left_out, options))
-        sheet = _sheet(work, rows, taken, options, left_out)
+        write_files.write(work, made.files)
+        sheet = _sheet(work, made, options)
         work.replace(folder)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
@@ -112,19 +81,16 @@ def export(feedback: Feedback, folder: Path, options: Options) -> dict[str, Any]
     return sheet
 
 
-def _files(work: Path, stem: str, side: Feedback, options: Options, left_out: write.LeftOut) -> dict[str, int]:
-    """Write one side; file name -> rows."""
+def _files(stem: str, side: Feedback, options: Options, left_out: write.LeftOut) -> write_files.Files:
+    """The files of one side."""
     if options.shape == "native":
-        below = work / stem if options.split.any() else work
-        written = write_files.write_native(below, side)
-        return {str((below / name).relative_to(work)): n for name, n in written.items()}
+        below = f"{stem}/" if options.split.any() else ""
+        return {below + name: records for name, records in write_files.of_records(side).items()}
     typed = options.shape in TYPED
     rows = list(_rows(side, options, left_out))
     if typed and (lost := write_files.lost_tags(prompt for prompt, _ in rows)):
-        left_out[f"tags that are no columns (name taken, no scalar, mixed kinds): {', '.join(sorted(lost))}"] += len(
-            lost
-        )
-    return write_files.write_rows(work, stem, rows, parquet=options.shape == "parquet", tags=typed)
+        left_out[f"{LOST_TAGS}: {', '.join(sorted(lost))}"] += len(lost)
+    return write_files.of_rows(stem, rows, SUFFIXES.get(options.shape, ".jsonl"), tags=typed)
 
 
 def _rows(side: Feedback, options: Options, left_out: write.LeftOut) -> Iterator[tuple[Any, write.Row]]:
@@ -152,19 +118,16 @@ def _with_ideals(feedback: Feedback) -> Feedback:
     )
 
 
-def _sheet(
-    work: Path, rows: dict[str, int], taken: Feedback, options: Options, left_out: write.LeftOut
-) -> dict[str, Any]:
-    sums = tree_hash(work)
-    facts = describe(taken)
+def _sheet(work: Path, made: Plan, options: Options) -> dict[str, Any]:
+    sums, facts = tree_hash(work), describe(made.taken)
     sheet = {
         "name": options.name,
         "shape": READERS[options.shape] + (f", {options.type}" if options.shape in TYPED else ""),
         "licence": options.licence,
         "data": facts,
-        "left_out": counted(left_out),
-        "limits": limits(taken, facts, options.licence, options.limits),
-        "files": [{"name": name, "rows": n, "sha256": sums[name]} for name, n in sorted(rows.items())],
+        "left_out": counted(made.left_out),
+        "limits": limits(made.taken, facts, options.licence, options.limits),
+        "files": [{"name": name, "rows": len(rows), "sha256": sums[name]} for name, rows in sorted(made.files.items())],
     }
     write_json(work / ABOUT, sheet)
     write_atomic(work / PAGE, markdown(sheet).encode())

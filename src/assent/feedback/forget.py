@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from assent.core.records import Judgment
 from assent.feedback import people
-from assent.feedback.choice import give_place
+from assent.feedback.choice import put_back
 from assent.feedback.database import lock
 from assent.feedback.errors import NotAllowed
 from assent.feedback.people import name_key
@@ -55,7 +55,7 @@ def forget(db: Connection, now: float, person: str, by: str | None, texts: bool)
     db.execute(update(PersonRow).where(PersonRow.id == person).values(**account, **told))
     if found.active and not people.has_lead(db):
         raise NotAllowed("this would leave nobody as lead", fix="make somebody else lead first")
-    _release(db, person)
+    put_back(db, AssignmentRow.person == person)
     for table in (SessionRow, TokenRow, InviteRow, ChatRow, ReadRow):
         db.execute(delete(table).where(table.person == person))
     db.execute(delete(InviteRow).where(InviteRow.by == person, InviteRow.used.is_(None)))
@@ -66,17 +66,6 @@ def forget(db: Connection, now: float, person: str, by: str | None, texts: bool)
         db.execute(update(ContestRow).where(ContestRow.person == person).values(text=""))
         what += f", texts of {blank(db, JudgmentRow.person == person, ideals=True)} judgments blanked"
     people.audit(db, now, by, "person forgotten", what)
-
-
-def _release(db: Connection, person: str) -> None:
-    """Give back what is in his hands, in the order in which `queue.release` does."""
-    mine = (AssignmentRow.person == person, AssignmentRow.state == "leased")
-    # Locked: a place must not be given back here and by a lease that ends, or that is answered, at the same moment.
-    held = select(AssignmentRow.id, AssignmentRow.item, AssignmentRow.holds).where(*mine)
-    for row in db.execute(held.order_by(AssignmentRow.item, AssignmentRow.n).with_for_update()).all():
-        db.execute(update(AssignmentRow).where(AssignmentRow.id == row.id).values(state="expired", holds=False))
-        if row.holds:
-            give_place(db, row.item)
 
 
 def blank(db: Connection, where: ColumnElement[bool], ideals: bool) -> int:

@@ -11,8 +11,9 @@ import json
 import secrets
 import unicodedata
 from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from assent.feedback.database import lock
 from assent.feedback.errors import NotAllowed, NotFound, Throttled
@@ -23,6 +24,11 @@ INVITE_SECONDS = 7 * 24 * 3600.0
 SESSION_SECONDS = 14 * 24 * 3600.0
 THROTTLE_SECONDS = 15 * 60.0
 THROTTLE_TRIES = 5
+"""Failed sign-ins with one name from one address before it has to wait."""
+ADDRESS_TRIES = 50
+"""The same from one address, whatever the names: many people may share one."""
+NAME_TRIES, SLOW_TRIES = 100, 2
+"""Failed sign-ins with one name from anywhere, after which each address has no more than so many with it."""
 PASSWORD_LENGTH = (10, 256)
 NAME_LENGTH = 60
 
@@ -177,16 +183,36 @@ def _end_tokens(db: Connection, now: float, person: str) -> None:
     db.execute(update(TokenRow).where(TokenRow.person == person, TokenRow.revoked.is_(None)).values(revoked=now))
 
 
-def count_attempt(db: Connection, now: float, name: str) -> None:
-    """Count a try before the password is looked at, so that tries at once are all counted. Raises Throttled."""
-    key = digest(name_key(name))
-    lock(db, "sign in", key)
-    since = now - THROTTLE_SECONDS
-    db.execute(delete(AttemptRow).where(AttemptRow.at <= since))
-    count, first = db.execute(select(func.count(), func.min(AttemptRow.at)).where(AttemptRow.name_hash == key)).one()
-    if count >= THROTTLE_TRIES:
-        raise Throttled(first + THROTTLE_SECONDS - now)
-    db.execute(insert(AttemptRow).values(name_hash=key, at=now))
+def count_attempt(db: Connection, now: float, name: str, address: str) -> None:
+    """Count a try before the password is looked at, so that tries at once are all counted. Raises Throttled.
+
+    What fails elsewhere never closes the door to an address that has not tried: nobody can keep another person out.
+    """
+    lock(db, "sign in")
+    db.execute(delete(AttemptRow).where(AttemptRow.at <= now - THROTTLE_SECONDS))
+    named, here = AttemptRow.name_hash == digest(name_key(name)), AttemptRow.address_hash == _place(address)
+    most = THROTTLE_TRIES if _nth_latest(db, NAME_TRIES, named) is None else SLOW_TRIES
+    for full in (_nth_latest(db, most, named, here), _nth_latest(db, ADDRESS_TRIES, here)):
+        if full is not None:
+            raise Throttled(full + THROTTLE_SECONDS - now)
+    db.execute(insert(AttemptRow).values(name_hash=digest(name_key(name)), address_hash=_place(address), at=now))
+
+
+def _nth_latest(db: Connection, n: int, *which: ColumnElement[bool]) -> float | None:
+    """When the n-th latest of these tries was made; None where there are fewer."""
+    wanted = select(AttemptRow.at).where(*which).order_by(AttemptRow.at.desc()).offset(n - 1).limit(1)
+    return db.execute(wanted).scalar()
+
+
+def _place(address: str) -> str:
+    """What is stored of where a try came from. Of IPv6 one subscriber has a whole /64, so it counts as one address."""
+    try:
+        found = ip_address(address)
+    except ValueError:  # a socket without an address
+        return digest(address)
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64)
+    return digest(str(found))
 
 
 def credentials(db: Connection, name: str) -> tuple[str, str] | None:
@@ -199,9 +225,10 @@ def credentials(db: Connection, name: str) -> tuple[str, str] | None:
     return None if row is None else (row.id, row.password)
 
 
-def start_session(db: Connection, now: float, person: str, name: str) -> str:
-    """A session token; the failed tries are forgotten."""
-    db.execute(delete(AttemptRow).where(AttemptRow.name_hash == digest(name_key(name))))
+def start_session(db: Connection, now: float, person: str, name: str, address: str) -> str:
+    """A session token; the failed tries with this name from here are forgotten, those from elsewhere are not."""
+    here = AttemptRow.address_hash == _place(address)
+    db.execute(delete(AttemptRow).where(AttemptRow.name_hash == digest(name_key(name)), here))
     db.execute(delete(SessionRow).where(SessionRow.expires <= now))
     token = secrets.token_urlsafe(32)
     db.execute(

@@ -92,10 +92,10 @@ def want(store: Store, items: Items, overlap: int, by: str | None) -> int:
     """Want at least so many judgments of these items; how many items that changed. Raises BadVerdict."""
     if not 1 <= overlap <= MOST_OVERLAP:
         raise BadVerdict(f"judgments wanted of an item: 1 to {MOST_OVERLAP}")
-    more = update(ItemRow).where(ItemRow.part == "work", ItemRow.overlap < overlap, items).values(overlap=overlap)
+    more = update(ItemRow).where(ItemRow.part == "work", ItemRow.overlap < overlap, items)
 
     def work(db: Connection, now: float) -> int:
-        changed: int = db.execute(more).rowcount
+        changed: int = db.execute(more.values(overlap=overlap, withdrawn=None)).rowcount
         audit(db, now, by, "overlap raised", f"{changed} items to {overlap}")
         return changed
 

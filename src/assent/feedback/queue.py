@@ -17,7 +17,7 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 from assent.core.hashing import content_id
 from assent.core.records import Answer, Group, Prompt
 from assent.feedback import guidelines, quiz
-from assent.feedback.choice import PLACED, Choice, choose, give_place
+from assent.feedback.choice import PLACED, Choice, choose, give_place, put_back
 from assent.feedback.errors import BadVerdict, NotFound
 from assent.feedback.records import Assignment, Kind, Person, Queue, Wait, Why
 from assent.feedback.schema import AssignmentRow, GroupRow, GuidelineRow, ItemRow, JudgmentRow, ReadRow, SettingRow
@@ -111,19 +111,8 @@ def _rules(value: str | None) -> Queue:
 
 
 def release(db: Connection, now: float) -> int:
-    """Take back leases that ended; how many. Of two releases at once the second waits; their locks have one order."""
-    ended = (
-        select(AssignmentRow.id, AssignmentRow.item, AssignmentRow.holds)
-        .where(AssignmentRow.state == "leased", AssignmentRow.expires <= now)
-        .order_by(AssignmentRow.item, AssignmentRow.n)
-        .with_for_update()
-    )
-    rows = db.execute(ended).all()
-    for row in rows:
-        db.execute(update(AssignmentRow).where(AssignmentRow.id == row.id).values(state="expired", holds=False))
-        if row.holds:
-            give_place(db, row.item)
-    return len(rows)
+    """Take back leases that ended; how many."""
+    return put_back(db, AssignmentRow.expires <= now)
 
 
 def any_ended(db: Connection, now: float) -> bool:
@@ -147,7 +136,7 @@ def next_item(db: Connection, now: float, person: Person, held: Collection[str])
     if cap is not None and judged_since(db, person.id, now - now % DAY) + len(leases) >= cap:
         return Wait(reason="cap")
     rules = _rules(rules)
-    test = quiz.standing(db, person.id)
+    test = quiz.standing(db, person)
     if test is not None and not test.left and not test.passed(rules):
         return Wait(reason="quiz", detail=f"{test.right} of {test.total}")
     asked = Choice(test.left[0], "quiz", test.turn) if test is not None and test.left else None

@@ -64,6 +64,8 @@ class TokenRow(Base):
     """Names the token on screens and in the audit log."""
     person: Mapped[str] = mapped_column(ForeignKey("people.id"), index=True)
     name: Mapped[str]
+    scope: Mapped[str] = mapped_column(server_default="write")
+    """`read`, or `write`, which may read too."""
     created: Mapped[float]
     expires: Mapped[float]
     revoked: Mapped[float | None]
@@ -83,11 +85,12 @@ class InviteRow(Base):
 
 
 class AttemptRow(Base):
-    """A failed sign-in. The name is hashed: people type passwords into the wrong field."""
+    """A failed sign-in. The name is hashed: people type passwords into the wrong field; so is where it came from."""
 
     __tablename__ = "attempts"
     n: Mapped[int] = mapped_column(primary_key=True)
     name_hash: Mapped[str] = mapped_column(index=True)
+    address_hash: Mapped[str] = mapped_column(index=True)
     at: Mapped[float]
 
 
@@ -133,6 +136,8 @@ class ItemRow(Base):
     part: Mapped[str] = mapped_column(default="work")
     overlap: Mapped[int]
     taken: Mapped[int] = mapped_column(default=0)
+    withdrawn: Mapped[int | None]
+    """The overlap it had until too many people skipped it; None: it was not withdrawn."""
     gold: Mapped[str | None]
     explanation: Mapped[str | None]
     """Why the known verdict is right, shown after a quiz or calibration item."""

@@ -134,12 +134,12 @@ class Store:
         hashed = self._hasher.hash(password)
         return self.write(lambda db, now: people.set_password(db, now, token, hashed))
 
-    def sign_in(self, name: str, password: str) -> str:
-        """A session token. Raises NotAllowed, or Throttled after five failures in fifteen minutes.
+    def sign_in(self, name: str, password: str, address: str = "") -> str:
+        """A session token. Raises NotAllowed, or Throttled after five failures in fifteen minutes from this address.
 
         A name that does not exist takes as long and says the same.
         """
-        self.write(lambda db, now: people.count_attempt(db, now, name))
+        self.write(lambda db, now: people.count_attempt(db, now, name, address))
         known = self.read(lambda db: people.credentials(db, name))
         person, hashed = known or ("", self._dummy)
         try:
@@ -148,7 +148,7 @@ class Store:
             known = None
         if known is None:
             raise NotAllowed("the name or the password is wrong")
-        return self.write(lambda db, now: people.start_session(db, now, person, name))
+        return self.write(lambda db, now: people.start_session(db, now, person, name, address))
 
     def person_of(self, session: str) -> Person | None:
         """Who is signed in with this token; None: nobody."""

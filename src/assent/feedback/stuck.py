@@ -62,7 +62,8 @@ def _people(db: Connection, rows: Select[int, str]) -> dict[int, set[str]]:
 
 
 def _ended() -> Select[int, str]:
-    return select(AssignmentRow.item, AssignmentRow.person).where(AssignmentRow.state == "expired")
+    ended = (AssignmentRow.state == "expired", AssignmentRow.why != "adjudication")
+    return select(AssignmentRow.item, AssignmentRow.person).where(*ended)
 
 
 def _skips() -> Select[int, str]:

@@ -17,28 +17,34 @@ NOT_FAILED = "this person has not failed the quiz, or may try again already"
 
 @dataclass(frozen=True)
 class Taker:
-    """Where a person stands in the quiz. `state`: `under way`, `passed` or `failed`."""
+    """Where a person stands in the quiz. `state`: `under way`, `passed` or `failed`.
+
+    `total` of its `whole` items count for him; `few` where that is less than half: he skips or opted out of the rest.
+    """
 
     person: Person
     attempt: int
     answered: int
     right: int
     total: int
+    whole: int
+    few: bool
     state: str
 
 
 def takers(store: Store) -> list[Taker]:
-    """Active people who began the quiz, those who failed first."""
+    """Active people who began the quiz, or of whom little of it can be asked, those who failed first."""
 
     def work(db: Connection) -> list[Taker]:
         rules, found = queue.settings(db), []
         for person in people.everybody(db):
-            stand = quiz.standing(db, person.id) if person.active else None
-            if stand is None or (stand.attempt == 1 and len(stand.left) == stand.total):
+            stand = quiz.standing(db, person) if person.active else None
+            if stand is None or (stand.attempt == 1 and len(stand.left) == stand.total and not stand.few):
                 continue
             state = "under way" if stand.left else "passed" if stand.passed(rules) else "failed"
             answered = stand.total - len(stand.left)
-            found.append(Taker(person, stand.attempt, answered, stand.right, stand.total, state))
+            counts = (answered, stand.right, stand.total, stand.whole)
+            found.append(Taker(person, stand.attempt, *counts, stand.few, state))
         return sorted(found, key=lambda taker: taker.state != "failed")
 
     return store.read(work)
@@ -53,7 +59,7 @@ def allow_try(store: Store, person: str, by: Person) -> int:
     def work(db: Connection, now: float) -> int:
         people.require(db, by.id, Role.lead)
         taker = people.find(db, person)
-        stand = quiz.standing(db, taker.id)
+        stand = quiz.standing(db, taker)
         if stand is None or stand.left or stand.passed(queue.settings(db)):
             raise FeedbackError(NOT_FAILED)
         _count_try(db, quiz.tries_name(taker.id), stand.attempt)

@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 
 from assent.core import jsonl
 from assent.core.errors import DataError
+from assent.formats import csv_cells
 
 ABOUT = "datasheet.json"
 """What an export says about itself: in a folder it stands beside the rows and is none."""
@@ -110,7 +111,7 @@ def _json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Comma-separated with a header line; an empty cell is a missing value."""
+    """Comma-separated with a header line; an empty cell is a missing value. Our own cells: `formats.csv_cells`."""
     try:
         with _open(path) as file:
             reader = csv.DictReader(file, strict=True)
@@ -122,7 +123,7 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                         where=where,
                         fix="put cells that hold commas or line breaks in double quotes",
                     )
-                yield where, {name: cell or None for name, cell in row.items()}
+                yield where, csv_cells.from_cells(row)
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
         raise DataError(f"is not a UTF-8 CSV file ({error})", where=str(path)) from None
 

@@ -1,18 +1,23 @@
-"""Rows and records as files: JSON lines and Parquet, conversations and plain text apart."""
+"""Rows and records as files: JSON lines, Parquet and CSV, conversations and plain text apart."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from assent.core.jsonl import write_atomic, write_records
 from assent.core.records import Prompt
+from assent.formats import csv_cells
 from assent.formats.feedback import DEMONSTRATIONS, GROUPS, JUDGMENTS, RATERS, Feedback
 from assent.formats.write import Row
 
 Rows = Iterable[tuple[Prompt, Row]]
+Files = Mapping[str, Sequence[Any]]
+"""File name -> its rows, or its records."""
 SCALARS = (str, bool, int, float)
 TAKEN = {"prompt", "chosen", "rejected", "completion", "label", "messages", "text", "input", "question", "answer"} | {
     "margin", "weight", "prob", "group_id", "group", "rater", "answers", "format"
@@ -20,8 +25,8 @@ TAKEN = {"prompt", "chosen", "rejected", "completion", "label", "messages", "tex
 """Column names that mean something to a reader: a tag of that name is no column."""
 
 
-def write_rows(folder: Path, stem: str, rows: Rows, *, parquet: bool, tags: bool) -> dict[str, int]:
-    """File name -> rows. Conversations go to STEM, plain text to STEM-text: one file must not mix the two.
+def of_rows(stem: str, rows: Rows, suffix: str, *, tags: bool) -> Files:
+    """The files that rows go to. Conversations stand in STEM, plain text in STEM-text: one file must not mix the two.
 
     With `tags`, those tags of the prompts become columns that hold one kind of scalar in every row; TRL's trainers
     read over further columns, the services for fine-tuning refuse them.
@@ -30,31 +35,32 @@ def write_rows(folder: Path, stem: str, rows: Rows, *, parquet: bool, tags: bool
     plain: list[tuple[Prompt, Row]] = []
     for prompt, row in rows:
         (plain if prompt.plain else chat).append((prompt, row))
-    written = {}
-    for name, some in ((stem, chat), (f"{stem}-text", plain)):
-        if some:
-            path = folder / (name + (".parquet" if parquet else ".jsonl"))
-            _put(path, _with_tags(some) if tags else [row for _, row in some])
-            written[path.name] = len(some)
-    return written
+    return {
+        name + suffix: _with_tags(some) if tags else [row for _, row in some]
+        for name, some in ((stem, chat), (f"{stem}-text", plain))
+        if some
+    }
 
 
-def write_native(folder: Path, feedback: Feedback) -> dict[str, int]:
-    """File -> records, one file a kind; kinds without a record have no file.
+def of_records(feedback: Feedback) -> Files:
+    """The files that our own records go to, one a kind; kinds without a record have no file.
 
     Preferences and demonstrations lie in folders of their own, as a store's snapshot has them: a recipe's step reads
     every file of the folder that it is given.
     """
-    kinds: list[tuple[str, Sequence[Any]]] = [
-        (f"preferences/{GROUPS}", feedback.groups),
-        (f"preferences/{JUDGMENTS}", feedback.judgments),
-        (f"preferences/{RATERS}", feedback.raters),
-        (f"demonstrations/{DEMONSTRATIONS}", feedback.demonstrations),
-    ]
-    for name, records in kinds:
-        if records:
-            write_records(folder / name, records)
-    return {name: len(records) for name, records in kinds if records}
+    kinds: dict[str, Sequence[BaseModel]] = {
+        f"preferences/{GROUPS}": feedback.groups,
+        f"preferences/{JUDGMENTS}": feedback.judgments,
+        f"preferences/{RATERS}": feedback.raters,
+        f"demonstrations/{DEMONSTRATIONS}": feedback.demonstrations,
+    }
+    return {name: records for name, records in kinds.items() if records}
+
+
+def write(folder: Path, files: Files) -> None:
+    """Write files into a folder; how, their names and their rows say."""
+    for name, rows in files.items():
+        _put(folder / name, rows)
 
 
 def lost_tags(prompts: Iterable[Prompt]) -> set[str]:
@@ -76,15 +82,19 @@ def _with_tags(rows: Sequence[tuple[Prompt, Row]]) -> list[Row]:
     return [{**row, **{name: prompt.tags[name] for name in names if name in prompt.tags}} for prompt, row in rows]
 
 
-def _put(path: Path, rows: list[Row]) -> None:
-    if path.suffix == ".parquet":
+def _put(path: Path, rows: Sequence[Any]) -> None:
+    if isinstance(rows[0], BaseModel):
+        write_records(path, rows)
+    elif path.suffix == ".parquet":
         write_atomic(path, _as_parquet(rows))
+    elif path.suffix == ".csv":
+        write_atomic(path, csv_cells.to_text(rows).encode())
     else:
         lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
         write_atomic(path, "".join(lines).encode())
 
 
-def _as_parquet(rows: list[Row]) -> Callable[[Path], None]:
+def _as_parquet(rows: Sequence[Row]) -> Callable[[Path], None]:
     import pyarrow as arrow  # type: ignore[import-untyped]
     from pyarrow import parquet
 

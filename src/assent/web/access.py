@@ -10,10 +10,12 @@ from starlette.responses import RedirectResponse, Response
 from assent.feedback import tokens
 from assent.feedback.records import Person
 from assent.web.auth import Form, Lead, field
+from assent.web.language import noted
 from assent.web.page import render
 
 router = APIRouter(prefix="/lead/access")
 DAYS = (30, 90, 365)
+SCOPES: dict[tokens.Scope, str] = {"read": noted("read"), "write": noted("read, and add data")}
 
 
 def _page(request: Request, made: str = "") -> Response:
@@ -26,6 +28,7 @@ def _page(request: Request, made: str = "") -> Response:
         names={person.id: person.name for person in people},
         now=time.time(),
         days=DAYS,
+        scopes=SCOPES,
         made=made,
         address=request.app.state.settings.address,
     )
@@ -40,10 +43,13 @@ def access(request: Request, person: Lead) -> Response:
 @router.post("")
 def make(request: Request, person: Lead, form: Form) -> Response:
     """A token of the lead's own."""
-    days = field(form, "days", 5)
+    days, scope = field(form, "days", 5), field(form, "scope", 5) or "read"
     if days not in map(str, DAYS):
         raise HTTPException(400, "Choose for how many days the token works.")
-    return _page(request, tokens.make(request.app.state.store, person, field(form, "name"), int(days)))
+    if scope not in SCOPES:
+        raise HTTPException(400, "Choose what the token may do.")
+    chosen: tokens.Scope = "write" if scope == "write" else "read"
+    return _page(request, tokens.make(request.app.state.store, person, field(form, "name"), int(days), chosen))
 
 
 @router.post("/revoke")

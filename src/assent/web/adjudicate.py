@@ -102,8 +102,8 @@ def cases_page(request: Request, person: Reviewer) -> Response:
 
 @router.get("/lead/adjudicate/case")
 def case_page(request: Request, person: Reviewer, group: str = "") -> Response:
-    """One item with everybody's word, to be settled."""
-    case = adjudication.case(request.app.state.store, group)
+    """One item with everybody's word, to be settled; who has read it is not asked to judge it."""
+    case = adjudication.opened(request.app.state.store, person, group)
     kinds = _kinds(request)
     return render(
         request,

@@ -1,6 +1,7 @@
 """The API for programs, under /api/v1: progress, snapshots, the guideline, judgments out, prompts and groups in.
 
-`Authorization: Bearer TOKEN` acts as the lead who made the token; see `auth.py` and `guard.py`.
+`Authorization: Bearer TOKEN` acts as the lead who made the token. A token has a scope: `read` opens every GET, `write`
+the POST as well. See `auth.py` and `guard.py`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def guideline(request: Request, person: Rater) -> InForce:
 @router.get("/snapshots")
 def snapshots(request: Request, person: Lead) -> list[Taken]:
     """Snapshots and exports on the server, the newest first. For leads."""
-    sheets = request.app.state.settings.exports.glob("*/datasheet.json")
+    sheets = request.app.state.settings.exports.glob("[!.]*/datasheet.json")
     newest = sorted(sheets, key=lambda sheet: sheet.parent.name, reverse=True)
     return [Taken(name=sheet.parent.name, datasheet=json.loads(sheet.read_text("utf-8"))) for sheet in newest]
 
@@ -168,6 +169,9 @@ def description(request: Request, person: Lead) -> dict[str, Any]:
         schema = record.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas[record.__name__] = schema
-    found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    found["security"] = [{"token": []}]
+    scopes = "Scope `read`: every GET; `write`: POST as well."
+    found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "description": scopes}}
+    for path in found["paths"].values():
+        for method, operation in path.items():
+            operation["security"] = [{"token": ["read" if method == "get" else "write"]}]
     return found

@@ -86,12 +86,12 @@ async def _compare_token(request: Request) -> None:
 
 
 async def person_of(request: Request) -> Person | None:
-    """Who is signed in, or whose token it is, if anybody."""
+    """Who is signed in, or whose token it is, if anybody. A token of scope `read` opens what changes nothing."""
     store, token = request.app.state.store, bearer(request.scope["path"], request.headers)
     session = read_cookie(request, SESSION) if token is None else None
     found: Person | None = None
     if token is not None:
-        found = await run_in_threadpool(tokens.person_of, store, token)
+        found = await run_in_threadpool(tokens.person_of, store, token, request.method not in SAFE_METHODS)
     elif session is not None:
         found = await run_in_threadpool(store.person_of, session)
     request.state.person = found

@@ -36,6 +36,25 @@ MOST_ANSWERS = 9
 KEPT_UPLOADS = 8
 PERSONAL = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]+\.[\w.-]+|(?<![\w.])\+?\d(?:[ ()/-]?\d){8,14}(?![\w.])")
 """An e-mail address, or nine to fifteen digits that look like a telephone number."""
+FAULTS = (
+    noted("a conversation must hold a user turn right before the answer"),
+    noted("a conversation must hold a user turn right before the answer, not one of role {1}"),
+    noted("`{1}` is a second system message"),
+    noted("`{1}` is a system message after the start"),
+    noted("(none)"),
+    noted("is no {1}: {2}"),
+    noted("{1}: Field required"),
+    noted("{1}: Extra inputs are not permitted"),
+    noted("{1}: Input should be a valid {2}"),
+    noted("Value error, answer id {1} stands twice in the group"),
+    noted("Expecting value"),
+    noted("Expecting property name enclosed in double quotes"),
+    noted("Expecting ',' delimiter"),
+    noted("Expecting ':' delimiter"),
+    noted("Unterminated string starting at"),
+    noted("Extra data"),
+)
+"""What `formats` puts together of parts, pydantic says of our records, and Python of JSON, as it is found again."""
 
 
 @dataclass
@@ -152,10 +171,15 @@ def _rows(path: Path, found: Preview) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     try:
         for where, row in load.read(path):
-            yield where.removeprefix(f"{path}:").strip(), row
+            yield _place(where, path), row
     except DataError as error:
         found.rows += 1
-        found.refused.append((str(error.where or "").removeprefix(f"{path}:").strip() or noted("file"), error.what))
+        found.refused.append((_place(error.where or "", path) or noted("file"), error.what))
+
+
+def _place(where: str, path: Path) -> str:
+    """A place within a file, without the name that the file has here; empty where it is the file as a whole."""
+    return where.removeprefix(str(path)).lstrip(": ")
 
 
 def _lines(path: Path, found: Preview) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -52,12 +52,17 @@ def sign_in(request: Request, form: Form) -> Response:
     """Name and password for a session. One sentence whatever was wrong, so that names cannot be guessed."""
     name = field(form, "name")
     try:
-        session = request.app.state.store.sign_in(name, field(form, "password", 1000))
+        session = request.app.state.store.sign_in(name, field(form, "password", 1000), _address(request))
     except Throttled as error:
         return render(request, "sign_in.html.j2", 429, problem=_sentence(error.what), name=name)
     except NotAllowed:
         return render(request, "sign_in.html.j2", 403, problem=_("This name and password do not fit."), name=name)
     return _signed_in(request, session)
+
+
+def _address(request: Request) -> str:
+    """Where a request comes from; behind a proxy the server put there what a proxy it trusts says (`cli/serve.py`)."""
+    return request.client.host if request.client else ""
 
 
 def _signed_in(request: Request, session: str) -> Response:
@@ -93,7 +98,7 @@ def join(request: Request, token: str, form: Form) -> Response:
         store.accept(token, name, password)
     except FeedbackError as error:
         return render(request, "join.html.j2", 400, problem=_sentence(error.what), name=name, token=token)
-    return _signed_in(request, store.sign_in(name, password))
+    return _signed_in(request, store.sign_in(name, password, _address(request)))
 
 
 def _sentence(text: str) -> str:

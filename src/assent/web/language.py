@@ -15,6 +15,7 @@ from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
 from pathlib import Path
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -58,7 +59,11 @@ def load(code: str) -> Language:
     if checked(code) == SOURCE:
         return ENGLISH
     with (LOCALES / code / "LC_MESSAGES" / "messages.po").open("rb") as file:
-        catalogue = read_po(file, locale=code)
+        return of(code, read_po(file, locale=code))
+
+
+def of(code: str, catalogue: Catalog) -> Language:
+    """The language of a catalogue."""
     compiled = BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)
@@ -96,14 +101,14 @@ def noted(text: str) -> str:
 def said(text: str) -> str:
     """What an error says, in the language of the service; in English where the catalogue does not know it.
 
-    Values in it that are texts of ours, like the label of a field, are looked up too.
+    Values in it that are texts of ours, like the label of a field or what another error said, are looked up too.
     """
     if (exact := gettext(text)) != text:
         return exact
     for pattern, there in _SPOKEN.get().sentences:
         if found := pattern.fullmatch(text):
             values = found.groups()
-            return VALUE.sub(lambda place: gettext(values[int(place[1]) - 1]), there)  # noqa: B023  # used at once
+            return VALUE.sub(lambda place: said(values[int(place[1]) - 1]), there)  # noqa: B023  # used at once
     return text
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from assent.core.records import Judgment
+from assent.feedback import withdrawn
 from assent.feedback.forecast import LEAST_DAYS, LEAST_JUDGMENTS, forecast
 from assent.feedback.state import State
 from assent.feedback.stuck import FLAGS, LEASES, SKIPS, stuck
@@ -58,5 +59,6 @@ def now(request: Request, person: Reviewer) -> Response:
         stuck=stuck(store, words.FLAGGED),
         limits=(SKIPS, FLAGS, LEASES),
         most=STUCK,
+        withdrawn=len(withdrawn.listed(store)),
         figures=request.app.state.figures.of(compute),
     )

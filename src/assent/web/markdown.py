@@ -2,6 +2,9 @@
 
 Answers of models and notes of raters are hostile. Three layers, each enough on its own against scripts: the parser
 knows no HTML; what it made is cleaned against a short list of tags; the page's policy runs no inline script.
+
+Nor does a short text become a long page. Link definitions are shown as they were written: one long address could be
+named a thousand times, and a definition hides what it says. A table is shown as written where it leaves too much out.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ ATTRIBUTES: dict[str, set[str]] = {"*": set(), "a": {"href", "target"}, "ol": {"
 SCHEMES = {"http", "https", "mailto"}
 SHORT = 10_000
 """Characters of a text that is remembered at most."""
+MOST_FILLED = 2000
+"""Cells that the tables of a text may leave out: Markdown fills every row up to the width of its table."""
 
 
 class _Renderer(RendererHTML):
@@ -48,8 +53,12 @@ def _host(address: str) -> str:
         return "no valid address"
 
 
-_parser = MarkdownIt("commonmark", {"html": False, "linkify": False}, renderer_cls=_Renderer)
-_parser.enable(["table", "strikethrough"]).disable(["image", "html_block", "html_inline"])
+def _parser(*more: str) -> MarkdownIt:
+    made = MarkdownIt("commonmark", {"html": False, "linkify": False}, renderer_cls=_Renderer)
+    return made.enable(["strikethrough", *more]).disable(["image", "html_block", "html_inline", "reference"])
+
+
+_plain, _with_tables = _parser(), _parser("table")
 
 
 def to_html(text: str) -> Markup:
@@ -63,9 +72,17 @@ def _remembered(text: str) -> Markup:
     return _made(text)
 
 
+def _left_out(text: str) -> int:
+    """At most how many cells the tables of a text leave out: none goes on beyond an empty line."""
+    parts = re.split(r"\n(?:[ \t]*\n)+", re.sub(r"\r\n?", "\n", text).strip("\n"))
+    pipes = [[line.count("|") for line in part.split("\n")] for part in parts]
+    return sum(max(part) * len(part) - sum(part) for part in pipes)
+
+
 def _made(text: str) -> Markup:
+    parser = _with_tables if _left_out(text) <= MOST_FILLED else _plain
     clean = nh3.clean(
-        _parser.render(text, {}),
+        parser.render(text, {}),
         tags=TAGS,
         attributes=ATTRIBUTES,
         url_schemes=SCHEMES,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from assent.feedback import places
+from assent.feedback import places, withdrawn
 from assent.feedback.cost import FEWEST, Cost, costs, total_hours
 from assent.feedback.errors import BadVerdict
 from assent.feedback.preview import AHEAD, preview
@@ -26,6 +26,8 @@ router = APIRouter(prefix="/lead/queue")
 SHARES = ("gold", "repeat", "control", "conflict")
 LISTED = 10
 """Items that a table shows."""
+WITHDRAWN = 50
+"""Withdrawn items on the page."""
 
 
 class Again(NamedTuple):
@@ -64,13 +66,16 @@ def mix(request: Request, person: Lead, form: Form) -> Response:
 
 @router.post("/items")
 def items(request: Request, person: Lead, form: Form) -> Response:
-    """Want more judgments of some items, or no more."""
+    """Want more judgments of some items, or no more, or ask those again that were withdrawn."""
     store: Store = request.app.state.store
     chosen = _chosen(form)
     if field(form, "do") == "out":
         changed = places.take_out(store, chosen, by=person.id)
         text = _("Taken out of the queue: {n} items. What was judged is kept.")
         return _page(request, said=text.format(n=changed))
+    if field(form, "do") == "again":
+        changed = withdrawn.ask_again(store, chosen, by=person.id)
+        return _page(request, said=_("Asked again: {n} items, of people who have not skipped them.").format(n=changed))
     wanted = field(form, "overlap", 3)
     if not (wanted.isascii() and wanted.isdecimal() and 1 <= int(wanted) <= places.MOST_OVERLAP):
         raise HTTPException(400, f"Judgments wanted per item: a number from 1 to {places.MOST_OVERLAP}.")
@@ -147,6 +152,9 @@ def _page(
         stacks=stacks,
         work=[stack for stack in stacks if stack.part == "work"],
         line=places.first_in_line(store, LISTED),
+        withdrawn=withdrawn.listed(store),
+        withdrawn_most=WITHDRAWN,
+        skips_more=withdrawn.MORE,
         most=places.MOST_OVERLAP,
     )
 
