@@ -46,7 +46,7 @@ def _make(name: str, folder: Path, python: Path, pins: Path, text: str) -> None:
     if torch := re.search(r"^torch==[\w.]+", text, re.MULTILINE):
         _torch(name, pip, torch.group())
     options = [word for line in re.findall(r"^# pip: (.+)$", text, re.MULTILINE) for word in line.split()]
-    _run(name, [*pip, *options, "-r", str(pins)])
+    _run(name, [*pip, "--retries", "10", *options, "-r", str(pins)])
 
 
 def _torch(name: str, pip: list[str], pin: str) -> None:

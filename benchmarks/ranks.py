@@ -7,7 +7,6 @@ whatever rank 0 is asked to do.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from assent.core.errors import TrainingError
 from assent.engine import ranks
@@ -33,7 +33,8 @@ def run(session: Session) -> dict[str, Any]:
 class Together:
     """A training side whose every step all ranks do."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, store: dist.Store | None = None) -> None:
+        self.store = store  # rank 0 holds the server as long as it lives
         self.side = training.build(replace(task, row="sft", variant={}))
 
     def loss(self) -> dict[str, float]:
@@ -54,16 +55,16 @@ def build(task: Task) -> Together:
     """Start the other ranks, which find the task in a file, and join them."""
     n, path = int(task.variant["ranks"]), Path(task.folder) / "ranks.task.json"
     task.save(path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    job = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    # As with torchrun, the store is there before the ranks: a port that is free now could be taken until one binds it.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    job = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+    job["TORCHELASTIC_USE_AGENT_STORE"] = True
     for rank in reversed(range(n)):
         os.environ |= {name: str(value) for name, value in {**job, "RANK": rank, "LOCAL_RANK": rank}.items()}
         if rank:
             subprocess.Popen([sys.executable, "-m", "benchmarks.ranks", str(path)], stdin=subprocess.DEVNULL)
     ranks.start()
-    return Together(task)
+    return Together(task, store)
 
 
 def follow(path: str) -> None:

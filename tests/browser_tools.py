@@ -4,40 +4,58 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from web_tools import CHROMIUM, PASSWORD
+from assent.feedback.store import Store
+from web_tools import CHROMIUM, PASSWORD, serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright, Response
 
 ITEM = "#controls:not([hidden])"
 EMPTY = "[data-state=empty]:not([hidden])"
+PATIENCE = 60_000
+"""Milliseconds: a slow machine is no fault of the page."""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync.sync_playwright() as play:
-        made = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        made = launch(play)
         yield made
         made.close()
+
+
+def launch(play: Playwright) -> Browser:
+    return play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"], timeout=PATIENCE)
+
+
+@contextmanager
+def visited(browser: Browser, store: Store, folder: Path, *models: Any, **settings: Any) -> Iterator[str]:
+    """The service for pages, which close before it stops: they would ask on while other tests run."""
+    with serving(store, folder, *models, **settings) as address:
+        yield address
+        for context in browser.contexts:
+            context.close()
 
 
 def expect(locator: Any) -> Any:
     """Playwright's waiting assertions. Not wait_for_function: it needs eval, which the page's policy forbids."""
     from playwright.sync_api import expect as playwright_expect
 
-    playwright_expect.set_options(timeout=30_000)  # a slow machine is no fault of the page
+    playwright_expect.set_options(timeout=PATIENCE)
     return playwright_expect(locator)
 
 
 def open_page(browser: Browser, address: str) -> tuple[Page, list[str]]:
     """A page of its own session; what went wrong in it: script errors, refused content, requests to elsewhere."""
     page = browser.new_context().new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda line: wrong.append(line.text) if "Content Security Policy" in line.text else None)
@@ -55,6 +73,15 @@ def join(page: Page, link: str, name: str) -> None:
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_selector("header.top")
+
+
+def in_hand(page: Page, n: int) -> AbstractContextManager[Any]:
+    """What is done inside gets `n` items into the page's hands: at the end it has asked for one more."""
+
+    def full(response: Response) -> bool:
+        return "/api/next" in response.url and len(response.request.post_data_json["held"]) == n
+
+    return page.expect_response(full)
 
 
 def start_rating(page: Page, address: str) -> None:

@@ -25,6 +25,8 @@ from served import CHAT, ask, put_together, texts
 from toy_run import assent
 
 SECRET = "a-key-of-25-letters-or-so"
+PATIENCE = 300
+"""Seconds after which what does not come is taken to hang."""
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -89,7 +91,7 @@ def serving(model: Path, *options: str, **environment: str) -> Iterator[str]:
         yield found[0].removesuffix("/v1")
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
-        assert process.wait(60) == 0 and not rest, rest
+        assert process.wait(PATIENCE) == 0 and not rest, rest
     finally:
         process.kill()
         process.wait()
@@ -101,9 +103,9 @@ def test_a_real_server_answers_streams_and_ends(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text(SECRET + "\n")
     with serving(tmp_path / "model", "--api-key-file", str(key)) as address:
-        assert httpx.get(f"{address}/healthz").json()["status"] == "ok"
-        assert httpx.post(address + CHAT, json=ask()).status_code == 401
-        with httpx.Client(base_url=address, headers={"authorization": f"Bearer {SECRET}"}, timeout=60) as client:
+        assert httpx.get(f"{address}/healthz", timeout=PATIENCE).json()["status"] == "ok"
+        assert httpx.post(address + CHAT, json=ask(), timeout=PATIENCE).status_code == 401
+        with httpx.Client(base_url=address, headers={"authorization": f"Bearer {SECRET}"}, timeout=PATIENCE) as client:
             assert client.get("/v1/models").json()["data"][0]["id"] == served.NAME
             first = client.post(CHAT, json=ask(n=2)).json()
             assert texts(client.post(CHAT, json=ask(n=2)).json()) == texts(first)

@@ -16,27 +16,26 @@ import pytest
 
 from assent.feedback.records import Role
 from assent.feedback.store import Store
+from feedback_store import port_for_later
 from toy_run import assent
 from web_tools import HASHER
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        found = free.getsockname()[1]
-    yield found
+    with port_for_later() as found:
+        yield found
 
 
 def up(child: subprocess.Popen[str], port: int) -> None:
     """Return once the port answers."""
-    for _ in range(300):
+    while child.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         with suppress(subprocess.TimeoutExpired):
             child.wait(0.1)
-    raise AssertionError("nobody listens")
+    raise AssertionError("it ended before it listened")
 
 
 def started(*options: object) -> tuple[str, int]:
@@ -93,12 +92,13 @@ def test_the_demonstration_names_three_people_and_leaves_nothing(tmp_path: Path,
 def test_what_cannot_be_is_said_and_nothing_is_made(
     options: tuple[str, ...],
     named: str,
+    port: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert assent("serve", *options) == 2
+    assert assent("serve", *options, "--port", port) == 2
     said = capsys.readouterr()
     assert named in said.out + said.err and "Traceback" not in said.err
     assert list(tmp_path.iterdir()) == []

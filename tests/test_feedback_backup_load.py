@@ -73,7 +73,7 @@ class Load:
     def reached(self, count: int) -> None:
         """Return when so many acts were acknowledged."""
         with self.lock:
-            assert self.lock.wait_for(lambda: len(self.taken) >= count or self.wrong, 60)
+            assert self.lock.wait_for(lambda: len(self.taken) >= count or self.wrong, 300)
 
 
 def lines(path: Path) -> list[Any]:

@@ -64,8 +64,8 @@ def test_gold_items_come_at_their_share_and_are_scored(store: Store) -> None:
         wrong = Verdict(tiers=right.tiers[::-1])
         store.submit(ada, item.id, f"k{i}", wrong if item.why == "gold" and whys.count("gold") == 1 else right)
     gold = whys.count("gold")
-    assert 8 <= gold <= 29  # 18 expected, binomial: outside with a chance below 0.5 %
-    assert 3 <= whys.count("control") <= 22
+    # The same draws in each run, since Ada's id is. Expected are 18 and 12, within three standard deviations.
+    assert 8 <= gold <= 28 and 3 <= whys.count("control") <= 21
     done = store.work_of(ada)
     assert (done.gold_total, done.gold_right, done.judged) == (gold, gold - 1, 60)
     assert sum(act.is_gold for act in store.judgments()) == gold

@@ -7,7 +7,6 @@ key, as the rating screen does.
 
 from __future__ import annotations
 
-import re
 import signal
 import socket
 import subprocess
@@ -24,20 +23,21 @@ from assent.cli import serve
 from assent.feedback import database
 from assent.feedback.records import Queue, Verdict
 from assent.feedback.store import Store
-from feedback_store import CHEAP, PASSWORD, fresh_url, groups, person
+from feedback_store import CHEAP, PASSWORD, fresh_url, groups, person, port_for_later
+from web_tools import token_in
 
 PEOPLE = 4
-TRIES = 400
+TRIES = 3000
+PATIENCE = 300
+"""Seconds after which what does not come is taken to hang."""
 
 
 class Server:
     """`assent serve` as a process of its own, on one port through its lives."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.address, self.folder = f"http://127.0.0.1:{self.port}", folder
+    def __init__(self, url: str, folder: Path, port: int) -> None:
+        self.port = port
+        self.address, self.folder, self.url = f"http://127.0.0.1:{self.port}", folder, url
         options = ["--db", url, "--port", str(self.port), "--exports", str(folder / "exports")]
         self.command = [sys.executable, "-m", "assent", "serve", *options]
         self.up = threading.Event()
@@ -74,10 +74,14 @@ class Work:
         self.wrong: list[str] = []
 
     def kill_at(self, count: int, server: Server) -> None:
-        """Return when so many answers were acknowledged and the submit that came next was cut off by SIGKILL."""
+        """Once so many answers are acknowledged, cut off the submit that comes next by SIGKILL."""
         with self.changed:
             self.killing = (count, server.kill)
-            assert self.changed.wait_for(lambda: not self.killing or self.wrong, 120), len(self.taken)
+
+    def until_killed(self) -> None:
+        """Return when that has happened."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: not self.killing or self.wrong, PATIENCE), len(self.taken)
             assert not self.wrong, self.wrong
 
     def sent(self, event: str, _info: object) -> None:
@@ -97,7 +101,7 @@ def post(http: httpx.Client, server: Server, work: Work, what: str, body: dict[s
     """Send until the server answers, the same body each time."""
     told = {"trace": work.sent} if what == "submit" else {}
     for _ in range(TRIES):
-        assert server.up.wait(60), "the server did not come back"
+        assert server.up.wait(PATIENCE), "the server did not come back"
         try:
             response = http.post(f"/api/{what}", json=body, extensions=told)
         except httpx.TransportError:
@@ -109,14 +113,18 @@ def post(http: httpx.Client, server: Server, work: Work, what: str, body: dict[s
     raise AssertionError("the server never answered")
 
 
-def rate(server: Server, name: str, session: str, work: Work, most: int) -> None:
-    """Judge until nothing is left."""
+def client_of(server: Server, session: str) -> httpx.Client:
+    """A browser that has opened the rating screen."""
     headers = {"origin": server.address, "cookie": f"assent_session={session}"}
+    page = httpx.get(f"{server.address}/rate", headers=headers, timeout=PATIENCE).text
+    headers["x-csrf-token"] = token_in(page)
+    return httpx.Client(base_url=server.address, headers=headers, timeout=PATIENCE)
+
+
+def rate(server: Server, name: str, http: httpx.Client, work: Work, most: int) -> None:
+    """Judge until nothing is left."""
     try:
-        with httpx.Client(base_url=server.address, headers=headers, timeout=60) as http:
-            found = re.search(r'name="csrf" content="([0-9a-f]{64})"', http.get("/rate").text)
-            assert found
-            http.headers["x-csrf-token"] = found[1]
+        with http:
             for n in range(most + 1):
                 item = post(http, server, work, "next", {"held": []})["item"]
                 if item is None:
@@ -153,30 +161,40 @@ def test_killed_twice_in_the_middle_nothing_is_lost_or_doubled(url: str, submits
         store.add_groups(groups(submits), "compare")
         people = [person(store, f"Rater {k}") for k in range(PEOPLE)]
         sessions = {who.name: store.sign_in(who.name, PASSWORD) for who in people}
-    server, work = Server(url, tmp_path), Work()
-    server.start()
-    clients = [threading.Thread(target=rate, args=(server, *each, work, submits)) for each in sessions.items()]
+    with port_for_later() as port:
+        server, work = Server(url, tmp_path, port), Work()
+        shift(server, work, sessions, submits)
+    check(url, work, submits)
+
+
+def shift(server: Server, work: Work, sessions: dict[str, str], submits: int) -> None:
+    """Everybody works until nothing is left, while the server is killed after a third and after two thirds."""
     try:
+        server.start()
+        https = {name: client_of(server, session) for name, session in sessions.items()}
+        clients = [threading.Thread(target=rate, args=(server, *each, work, submits)) for each in https.items()]
+        work.kill_at(submits // 3, server)
         for client in clients:
             client.start()
-        for count in (submits // 3, submits * 2 // 3):
-            work.kill_at(count, server)
+        for count in (submits * 2 // 3, None):
+            work.until_killed()
             with work.changed:
                 acknowledged = set(work.taken)
-            with Store.open(url) as store:  # as the next start finds it
+            with Store.open(server.url) as store:  # as the next start finds it
                 rows = kept(store)
                 assert set(rows.values()) == {1} and acknowledged <= set(rows)
                 # Besides those, at most what each client had under way.
                 assert len(rows) <= len(acknowledged) + PEOPLE
+            if count:
+                work.kill_at(count, server)  # before anybody can go on
             server.start()
         for client in clients:
-            client.join(120)
+            client.join(PATIENCE)
         assert not work.wrong and len(work.taken) == submits, work.wrong
     finally:
         server.up.set()
         server.process.kill()
         server.process.wait()
-    check(url, work, submits)
 
 
 def test_answers_leave_at_once() -> None:

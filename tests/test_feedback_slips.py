@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,7 +33,7 @@ def test_a_new_file_that_somebody_writes_to_is_waited_for(tmp_path: Path, monkey
         waits.append(seconds)
         other.execute("COMMIT")
 
-    monkeypatch.setattr(database.time, "sleep", wait)
+    monkeypatch.setattr(database, "time", SimpleNamespace(sleep=wait, monotonic=time.monotonic))
     with Store.open(str(path), create=True) as store:
         assert store.progress().items == 0
     assert len(waits) == 1

@@ -195,15 +195,15 @@ def test_what_a_chat_file_cannot_hold(prompt: Prompt, answer: str) -> None:
 # Files
 
 
-@pytest.mark.parametrize("parquet", [False, True])
-def test_conversations_and_plain_text_lie_apart(tmp_path: Path, parquet: bool) -> None:
+@pytest.mark.parametrize("end", ["jsonl", "parquet", "csv"])
+def test_conversations_and_plain_text_lie_apart(tmp_path: Path, end: str) -> None:
     chat = group_of(Prompt.ask("Hi", level=3, subject="a", mixed=1, chosen="x", deep=[1]), "Ho", "Hum")
     plain = group_of(Prompt.of("Rome is in", mixed="1"), " Italy.", " France.")
     other = group_of(Prompt.ask("And?", mixed="2"), "So.", "Thus.")
     rows = list(write.trl_preference([Choice(g, *g.answers, 1.0) for g in (chat, plain, other)]))
-    written = write_files.write_rows(tmp_path, "train", rows, parquet=parquet, tags=True)
-    end = "parquet" if parquet else "jsonl"
-    assert written == {f"train.{end}": 2, f"train-text.{end}": 1}
+    files = write_files.of_rows("train", rows, f".{end}", tags=True)
+    write_files.write(tmp_path, files)
+    assert {name: len(some) for name, some in files.items()} == {f"train.{end}": 2, f"train-text.{end}": 1}
     assert write_files.lost_tags(p for p, _ in rows) == {"mixed", "chosen", "deep"}
     found = read_preferences(tmp_path)
     assert [g.prompt.messages for g in found.groups] == [
@@ -297,7 +297,7 @@ def judgments_of(draw: st.DrawFn, group: Group) -> Judgment:
 @given(everything())
 def test_our_own_records_lose_nothing(given_: Feedback) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        write_files.write_native(Path(folder), given_)
+        write_files.write(Path(folder), write_files.of_records(given_))
         assert read_feedback(folder) == given_
 
 

@@ -32,7 +32,7 @@ from assent.train.tracking import read_metrics
 HERE = Path(__file__).parent
 PATH = os.pathsep.join([str(HERE), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": PATH, "OMP_NUM_THREADS": "1"}
-WITHIN = 55
+WITHIN = 900
 """Seconds after which a job that should have ended is taken to hang."""
 
 
@@ -44,7 +44,7 @@ def forked(part: str, folder: Path) -> dict[str, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=WITHIN,
     )
     print(found.stdout)
     assert found.returncode == 0 and found.stdout.strip().endswith("done")

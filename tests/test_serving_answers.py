@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from assent.config.blocks import Sampling
 from assent.core.records import Message, Prompt
 from assent.data.render import encode_prompts
 from assent.engine.generate import LocalGenerator
+from assent.serving import answer
 from served import CHAT, TEXT, ask, texts
 
 
@@ -174,10 +177,14 @@ def test_the_same_seed_gives_the_same_answers_and_another_gives_others() -> None
         assert texts(client.post(CHAT, json=ask(n=1, seed=1)).json()) == first[:1]
 
 
-def test_without_a_seed_answers_differ() -> None:
+def test_without_a_seed_answers_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request draws a seed of its own: here the numbers from 0."""
+    seeds = count()
+    monkeypatch.setattr(answer, "secrets", SimpleNamespace(randbits=lambda bits: next(seeds)))
     with served.client() as client:
-        found = {texts(client.post(CHAT, json=ask(seed=None)).json())[0] for _ in range(4)}
-    assert len(found) > 1
+        told = [texts(client.post(CHAT, json=ask(seed=seed)).json())[0] for seed in range(4)]
+        found = [texts(client.post(CHAT, json=ask(seed=None)).json())[0] for _ in range(4)]
+    assert found == told and len(set(found)) == 4
 
 
 def test_requests_that_are_answered_together_get_what_they_get_alone() -> None:
@@ -207,7 +214,7 @@ def test_log_probs_are_the_models_own() -> None:
     ].split()
     assert all(bytes(each["bytes"]).decode() == each["token"] for each in found)
     (ids,) = encode_prompts([Prompt.ask("w1 w2 w3")], generator.tokenizer)
-    answer = generator.tokenizer.convert_tokens_to_ids([each["token"] for each in found])
-    oracle_TV = tiny.alone(generator.model, ids, answer, 0.7)
-    wanted = oracle_TV[torch.arange(len(answer)), torch.tensor(answer)]
+    drawn = generator.tokenizer.convert_tokens_to_ids([each["token"] for each in found])
+    oracle_TV = tiny.alone(generator.model, ids, drawn, 0.7)
+    wanted = oracle_TV[torch.arange(len(drawn)), torch.tensor(drawn)]
     torch.testing.assert_close(torch.tensor([each["logprob"] for each in found], dtype=torch.float64), wanted)

@@ -253,7 +253,7 @@ def test_a_file_size_limit(tmp_path: Path) -> None:
     """The checkpoint does not fit: exit 2, the file is named, no part of it is left; later it goes on."""
     path, run = sft(tmp_path, *DEMONSTRATIONS), tmp_path / "run"
     command = [sys.executable, "-c", LIMITED, "4000", "run", str(path), "--out", str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert f"cannot write {run}/sft/checkpoint.safetensors: File too large" in done.stderr

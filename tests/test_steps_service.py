@@ -153,7 +153,9 @@ def test_what_an_ensemble_is_least_sure_of_is_asked_first(store: Store, db: str,
     waiting = first_in_line(store, 100)
     by_text = {group.prompt.text: doubt(group) for group in store.groups()}
     doubts = [by_text[each.prompt] for each in waiting]
-    assert len(doubts) > 4 and doubts == sorted(doubts, reverse=True) and doubts[0] > doubts[-1]
+    # Scored here one by one and there together: rounding may turn round two that are equally in doubt.
+    assert len(doubts) > 4 and doubts == pytest.approx(sorted(doubts, reverse=True), abs=1e-5)
+    assert doubts[0] > doubts[-1] + 1e-3
 
 
 @pytest.mark.parametrize(

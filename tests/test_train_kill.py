@@ -37,7 +37,7 @@ def test_killed_anywhere_and_resumed(name: str, tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     print(found.stdout, found.stderr[-4000:])
     assert found.returncode == 0

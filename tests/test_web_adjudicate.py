@@ -15,6 +15,7 @@ from assent.feedback.errors import AlreadyAnswered, BadVerdict, NotAllowed, NotF
 from assent.feedback.reads import standing
 from assent.feedback.records import Assignment, Person, Queue, Role, Verdict
 from assent.feedback.store import Store
+from browser_tools import PATIENCE, expect, launch
 from feedback_store import fresh_url
 from feedback_store import open_store as open_any_store
 from feedback_store import person as account
@@ -192,9 +193,9 @@ def test_two_cases_by_keyboard(store: Store, tmp_path: Path) -> None:
     opposed(store, 2)
     store.accept(store.invite(Role.reviewer, None), "rev", PASSWORD)
     with serving(store, tmp_path) as address, sync.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        browser = launch(play)
         page: Page = browser.new_page(base_url=address)
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE)
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.context.add_cookies([{"name": "assent_session", "value": store.sign_in("rev", PASSWORD), "url": address}])
@@ -209,7 +210,7 @@ def test_two_cases_by_keyboard(store: Store, tmp_path: Path) -> None:
         page.keyboard.press("Escape")
         page.route("**/api/adjudicate", lambda route: (route.fetch(), route.abort()))  # kept, but the receipt is lost
         page.keyboard.press("Enter")
-        sync.expect(page.locator("#said")).to_contain_text("Nothing is lost")
+        expect(page.locator("#said")).to_contain_text("Nothing is lost")
         page.unroute("**/api/adjudicate")
         page.keyboard.press("Enter")
         page.wait_for_url(lambda url: "case" in url and url != first)

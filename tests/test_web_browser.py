@@ -15,9 +15,23 @@ from assent.feedback.reads import standing
 from assent.feedback.records import Role
 from assent.feedback.store import Store
 from assent.formats import read_demonstrations, read_preferences
-from browser_tools import EMPTY, ITEM, expect, join, next_shown, open_page, press, sent, shown, start_rating, wait_kept
+from browser_tools import (
+    EMPTY,
+    ITEM,
+    expect,
+    in_hand,
+    join,
+    next_shown,
+    open_page,
+    press,
+    sent,
+    shown,
+    start_rating,
+    visited,
+    wait_kept,
+)
 from test_web_markdown import ATTACKS
-from web_tools import CHROMIUM, groups, open_store, serving
+from web_tools import CHROMIUM, groups, open_store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,8 +48,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def address(store: Store, tmp_path: Path) -> Iterator[str]:
-    with serving(store, tmp_path) as found:
+def address(browser: Browser, store: Store, tmp_path: Path) -> Iterator[str]:
+    with visited(browser, store, tmp_path) as found:
         yield found
 
 
@@ -57,7 +71,7 @@ def test_the_whole_way_by_keyboard(browser: Browser, store: Store, address: str,
     lead.focus("main button.main")
     lead.keyboard.press("Enter")
     lead.wait_for_selector("#overlap")
-    assert "line 12" in lead.inner_text("main")
+    expect(lead.locator("main")).to_contain_text("line 12")
     lead.press("#overlap", "Enter")
     lead.wait_for_selector("[role=status]")
     assert (store.progress().items, store.progress().places) == (8, 16)
@@ -171,9 +185,8 @@ def rater(browser: Browser, store: Store, address: str) -> tuple[Page, list[str]
 def test_three_answers_without_a_connection(rater: tuple[Page, list[str]], store: Store, address: str) -> None:
     page, _ = rater
     store.add_groups(groups(6), "compare")
-    with page.expect_response(lambda r: "/api/next" in r.url and len(r.request.post_data_json["held"]) == 4):
-        start_rating(page, address)  # four in hand: the fifth has been asked for
-    page.wait_for_load_state("networkidle")
+    with in_hand(page, 4):
+        start_rating(page, address)
     page.context.set_offline(True)
     for n in (1, 2, 3):
         before = shown(page)
@@ -200,15 +213,16 @@ def test_an_answer_whose_receipt_was_lost_is_kept_once(
     lost: list[int] = []
 
     def lose(route: Any) -> None:
-        if lost:
-            return route.continue_()
-        lost.append(route.fetch().status)
+        if not lost:
+            lost.append(route.fetch().status)
         route.abort()
 
     page.route("**/api/submit", lose)
-    press(page, "1 Enter")
-    wait_kept(page, 1)
+    with page.expect_event("requestfailed", lambda request: "/api/submit" in request.url):
+        press(page, "1 Enter")
     page.reload()  # what is kept survives the page
+    wait_kept(page, 1)
+    page.unroute("**/api/submit")
     sent(page)
     assert lost == [200] and len(store.judgments()) == 1
 
@@ -263,11 +277,44 @@ def test_answered_in_another_tab_and_errors_of_the_server_are_said(
     wait_kept(tab, 1)
 
 
+def test_answers_on_their_way_are_not_the_end_of_the_work(
+    rater: tuple[Page, list[str]], store: Store, address: str
+) -> None:
+    page, _ = rater
+    store.add_groups(groups(6), "compare")
+    start_rating(page, address)
+    waiting: list[Any] = []
+    freed: list[bool] = []
+    page.route("**/api/submit", lambda route: route.continue_() if freed else waiting.append(route))
+    for _ in range(4):
+        before = shown(page)
+        press(page, "1 Enter")
+        next_shown(page, before)
+    before = shown(page)
+    with page.expect_response("**/api/next"):
+        press(page, "1 Enter")  # the fifth: nobody is given more than five before the server has one
+    assert not page.is_visible(EMPTY) and store.judgments() == []
+    freed.append(True)
+    waiting[0].continue_()
+    next_shown(page, before)
+    sent(page)
+    assert len(store.judgments()) == 5
+
+
+def test_who_waited_for_a_text_to_write_can_begin_at_once(
+    rater: tuple[Page, list[str]], store: Store, address: str
+) -> None:
+    page, _ = rater
+    store.add_prompts([Prompt.ask("Write?")])
+    start_rating(page, address)
+    expect(page.locator("#ideal")).to_be_focused()
+
+
 def test_a_new_guideline_is_announced_and_read(rater: tuple[Page, list[str]], store: Store, address: str) -> None:
     page, _ = rater
     store.add_groups(groups(8), "compare")
-    start_rating(page, address)
-    page.wait_for_load_state("networkidle")
+    with in_hand(page, 4):
+        start_rating(page, address)
     store.add_guideline("R1 and R2", "Rules")
     before = shown(page)
     press(page, "1 Enter")

@@ -13,9 +13,9 @@ import pytest
 from asked_models import Models, endpoint
 from assent.feedback.records import Role
 from assent.feedback.store import Store
-from browser_tools import expect, join, open_page, press
+from browser_tools import expect, join, open_page, press, visited
 from test_web_markdown import ATTACKS
-from web_tools import CHROMIUM, open_store, serving
+from web_tools import CHROMIUM, open_store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -36,8 +36,8 @@ def models() -> Models:
 
 
 @pytest.fixture
-def address(store: Store, tmp_path: Path, models: Models) -> Iterator[str]:
-    with serving(store, tmp_path, models.client, endpoints=ENDPOINTS) as found:
+def address(browser: Browser, store: Store, tmp_path: Path, models: Models) -> Iterator[str]:
+    with visited(browser, store, tmp_path, models.client, endpoints=ENDPOINTS) as found:
         yield found
 
 

@@ -26,7 +26,7 @@ from assent.feedback import database
 from assent.feedback.records import Queue, Role
 from assent.feedback.store import Store
 from feedback_store import fresh_url
-from web_tools import HASHER, PASSWORD, client, groups, join
+from web_tools import HASHER, PASSWORD, client, groups, join, steady_draws
 
 SEED = 20_261_121
 COUNTED = {"attempts", "sessions", "audit"}
@@ -107,7 +107,11 @@ def found(app: Any) -> Iterator[tuple[tuple[str, str], set[str]]]:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("fuzz")
-    with fresh_url(request.param, folder) as url, Store.open(url, create=True, hasher=HASHER) as store:
+    with (
+        steady_draws(),
+        fresh_url(request.param, folder) as url,
+        Store.open(url, create=True, hasher=HASHER) as store,
+    ):
         print(f"seed {SEED}")
         yield World(store, folder)
 

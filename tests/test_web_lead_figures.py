@@ -128,27 +128,27 @@ def test_while_one_computes_others_see_what_was_known(store: Store) -> None:
     def slow(state: State) -> int:
         calls.append(len(state.standing))
         entered.set()
-        assert go.wait(20)
+        assert go.wait(120)
         return len(state.standing)
 
     figures, found = Figures(store, Clock()), []
     first = [threading.Thread(target=lambda: found.append(figures.of(slow))) for _ in range(4)]
     for thread in first:
         thread.start()
-    assert entered.wait(20)
+    assert entered.wait(120)
     go.set()
     for thread in first:
-        thread.join(20)
+        thread.join(120)
     assert found == [0, 0, 0, 0] and calls == [0]
     judge(store, person(store, "one"), "k1")
     entered.clear()
     go.clear()
     other = threading.Thread(target=lambda: found.append(figures.of(slow)))
     other.start()
-    assert entered.wait(20)
+    assert entered.wait(120)
     assert figures.of(slow) == 0  # not waiting for the other
     go.set()
-    other.join(20)
+    other.join(120)
     assert found[-1] == 1 and figures.of(slow) == 1 and calls == [0, 1]
 
 

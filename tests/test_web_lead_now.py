@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,6 +14,7 @@ from assent.core.records import Answer, Group, Prompt, Rater
 from assent.feedback import forecast
 from assent.feedback.records import Queue, Role, Verdict
 from assent.feedback.store import Store
+from assent.web import lead
 from feedback_store import CHEAP, Clock, given, groups, judge, person
 from lead_states import judged
 from web_tools import client, join
@@ -23,8 +24,11 @@ SKIP = Verdict(outcome="skip", reasons=("skip:unclear",), note="<b>which</b> one
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock(time.time())
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The page's clock as well: shortly before midnight a second would be a day."""
+    made = Clock()
+    monkeypatch.setattr(lead, "time", SimpleNamespace(time=made))
+    return made
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_no_forecast_on_little_data_and_a_date_on_enough(
     monkeypatch.setattr(forecast, "LEAST_JUDGMENTS", 12)
     page = http.get("/lead").text
     assert "4 left at 4 a day; n 12 in the last 7 days, on 3 of them" in page  # 12 in 3 days, so one more day
-    assert datetime.fromtimestamp(now + DAY, UTC).strftime("about %Y-%m-%d") in page
+    assert datetime.fromtimestamp(now + DAY, UTC).strftime("about</span> %Y-%m-%d") in page
     for i in range(4):
         judge(store, who, f"last-{i}")
     assert "all done" in http.get("/lead").text

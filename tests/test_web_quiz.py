@@ -15,12 +15,14 @@ from assent.core.records import Group
 from assent.feedback import gold, takers
 from assent.feedback.records import Person, Queue, Role
 from assent.feedback.store import Store
-from web_tools import CHROMIUM, PASSWORD, client, groups, join, open_store, serving
+from browser_tools import EMPTY, ITEM, PATIENCE, expect, in_hand, next_shown, press, visited
+from web_tools import CHROMIUM, PASSWORD, client, groups, join, open_store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ITEM, TOLD = "#controls:not([hidden])", "#explained[open]"
+TOLD = "#explained[open]"
+in_a_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 
 
 @pytest.fixture
@@ -106,47 +108,25 @@ def test_what_is_known_is_said_after_the_answer_only(store: Store, lead: Person,
     assert ordinary == {"state": "kept"}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync.sync_playwright() as play:
-        made = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield made
-        made.close()
-
-
 @pytest.fixture
 def page(browser: Browser, store: Store, tmp_path: Path) -> Iterator[tuple[Page, Person]]:
     """A rater's tab, before it is opened; script errors fail the test."""
-    with serving(store, tmp_path) as address:
+    with visited(browser, store, tmp_path) as address:
         who = store.accept(store.invite(Role.rater, None), "Bo", PASSWORD)
         context = browser.new_context(base_url=address)
         context.add_cookies([{"name": "assent_session", "value": store.sign_in("Bo", PASSWORD), "url": address}])
         tab, wrong = context.new_page(), []
-        tab.set_default_timeout(15_000)
+        tab.set_default_timeout(PATIENCE)
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         yield tab, who
         assert wrong == []
-        context.close()
-
-
-def expect(locator: Any) -> Any:
-    from playwright.sync_api import expect as playwright_expect
-
-    return playwright_expect(locator)
 
 
 def right_key(tab: Page) -> str:
     return "2" if "Answer 0" in tab.inner_text("#answers .answer >> nth=0") else "6"
 
 
-def press(tab: Page, keys: str) -> None:
-    for key in keys.split():
-        tab.keyboard.press(key)
-
-
+@in_a_browser
 def test_the_quiz_by_keyboard_failed_and_tried_again(page: tuple[Page, Person], store: Store, lead: Person) -> None:
     tab, bo = page
     gold.add(store, [known(group) for group in groups(2, say="Quiz")], quiz=True, by=lead)
@@ -159,7 +139,7 @@ def test_the_quiz_by_keyboard_failed_and_tried_again(page: tuple[Page, Person], 
     assert "That is the known answer" in tab.inner_text(TOLD) and "true first" in tab.inner_text(TOLD)
     press(tab, "3 q Enter")  # the first two mean nothing here, the last goes on
     expect(tab.locator(TOLD)).to_have_count(0)
-    expect(tab.locator("#turns")).not_to_have_text(first, use_inner_text=True)
+    next_shown(tab, first)
     assert tab.is_disabled("#submit")
     press(tab, f"{'6' if right_key(tab) == '2' else '2'} Enter")
     tab.wait_for_selector(TOLD)
@@ -181,6 +161,7 @@ def test_the_quiz_by_keyboard_failed_and_tried_again(page: tuple[Page, Person], 
     expect(tab.locator("#turns")).to_contain_text("Question 0?")
 
 
+@in_a_browser
 def test_an_answer_given_offline_is_explained_when_the_server_has_it(
     page: tuple[Page, Person], store: Store, lead: Person
 ) -> None:
@@ -189,8 +170,8 @@ def test_an_answer_given_offline_is_explained_when_the_server_has_it(
     store.add_groups(groups(2), "compare")
     store.set_queue(Queue(gold=1, repeat=0, control=0))
     assert store.next(bo).why == "gold"  # type: ignore[union-attr]
-    with tab.expect_response(lambda r: "/api/next" in r.url and len(r.request.post_data_json["held"]) == 3):
-        tab.goto("/rate")  # all three are here: a fourth has been asked for
+    with in_hand(tab, 3):  # all of them
+        tab.goto("/rate")
     tab.wait_for_selector(ITEM)
     tab.context.set_offline(True)
     press(tab, f"{right_key(tab)} Enter")
@@ -207,13 +188,15 @@ def test_an_answer_given_offline_is_explained_when_the_server_has_it(
     tab.wait_for_selector(TOLD)
     assert "Check 0?" in tab.text_content("#explained-turns")  # type: ignore[operator]
     press(tab, "Enter")
-    expect(tab.locator("#turns")).not_to_have_text(second, use_inner_text=True)
+    next_shown(tab, second)
     press(tab, "4 Enter")
+    tab.wait_for_selector(EMPTY)
     expect(tab.locator("#why")).to_have_text("Nothing to do here")
     expect(tab.locator("#kept")).to_have_text("")
     assert [act.note for act in store.judgments()] == ["", "half a sentence", ""]
 
 
+@in_a_browser
 def test_the_leads_screens_fit_a_phone_and_name_their_controls(
     page: tuple[Page, Person], store: Store, lead: Person
 ) -> None:

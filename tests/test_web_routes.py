@@ -96,6 +96,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/lead/data/add"): Role.lead,
     ("GET", "/lead/export"): Role.lead,
     ("POST", "/lead/export"): Role.lead,
+    ("POST", "/lead/export/build"): Role.lead,
     ("GET", "/lead/export/{name}.zip"): Role.lead,
 }
 """Every route and the least role that may use it."""

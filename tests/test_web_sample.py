@@ -138,7 +138,7 @@ class Lead:
         files = {"file": file} if file else {}
         answer = self.http.post("/lead/sample", data={**form, **fields}, files=files)
         if self.state.sampling.thread:
-            self.state.sampling.thread.join(30)
+            self.state.sampling.thread.join()
         return answer  # type: ignore[return-value]
 
 
@@ -160,7 +160,7 @@ def test_prompts_are_pasted_or_come_in_a_file(name: str, content: bytes, store: 
     assert lead.http.get("/api/sample").json() == {"state": "done", "done": 3, "total": 3}
     again = {"csrf": lead.token}
     assert lead.http.post("/lead/sample/again", data=again).status_code == 303
-    lead.state.sampling.thread.join(30)
+    lead.state.sampling.thread.join()
     assert lead.state.sampling.job.known == 3 and len(store.groups()) == 3
 
 

@@ -12,7 +12,7 @@ from schemathesis.generation import GenerationMode
 
 from assent.feedback import tokens
 from assent.feedback.records import Role
-from web_tools import client, groups, open_store
+from web_tools import client, groups, open_store, steady_draws
 
 PATHS = ["/api/v1/groups", "/api/v1/guideline", "/api/v1/judgments", "/api/v1/progress", "/api/v1/snapshots"]
 
@@ -21,7 +21,7 @@ PATHS = ["/api/v1/groups", "/api/v1/guideline", "/api/v1/judgments", "/api/v1/pr
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[str, str], Any]]:
     """The application, a program's headers, and the description as schemathesis reads it."""
     folder = tmp_path_factory.mktemp("schema")
-    with open_store(folder) as store:
+    with steady_draws(), open_store(folder) as store:
         store.add_groups(groups(2), "compare")
         lead = store.accept(store.invite(Role.lead, None), "lead", "a long password")
         http = client(store, folder)

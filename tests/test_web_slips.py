@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, tzinfo
 from pathlib import Path
 from threading import Semaphore
+from typing import Self
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,6 +16,7 @@ from assent.core.records import Answer, Group, Judgment, Prompt
 from assent.feedback.acts import SETTLED
 from assent.feedback.records import Role
 from assent.feedback.store import Store
+from assent.web import export
 from assent.web.data import PERSONAL
 from assent.web.summaries import cast_votes, hardest, left_share, prompts_of
 from web_tools import PASSWORD, client, groups, join, open_store
@@ -98,19 +100,26 @@ def test_slow_models_do_not_take_every_thread_of_the_server(store: Store, tmp_pa
         assert http.post("/api/chat/vote", json=vote, headers=headers).status_code == 200
 
 
-def test_two_snapshots_of_one_moment_have_two_folders(store: Store, http: TestClient, tmp_path: Path) -> None:
+class Noon(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls(2026, 1, 1, 12, tzinfo=tz)
+
+
+def test_two_snapshots_of_one_moment_have_two_folders(
+    store: Store, http: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second of two who ask at once finds the folder made, and as yet empty; nobody can take that for a whole."""
     token = join(store, http, Role.lead, "Lead")
     root = tmp_path / "exports"
-    moments = [datetime.now(UTC) + timedelta(seconds=k) for k in range(-1, 20)]
-    names = [f"snapshot-{moment:%Y%m%d-%H%M%S}" for moment in moments]
-    for name in names:
-        (root / name).mkdir(parents=True)
+    monkeypatch.setattr(export, "datetime", Noon)
+    name = "snapshot-20260101-120000"
+    (root / name).mkdir(parents=True)
     assert http.post("/lead/export", data={"csrf": token}).status_code == 303
     made = [each.name for each in root.iterdir() if (each / "datasheet.json").is_file()]
-    assert len(made) == 1 and made[0] not in names
-    assert http.get(f"/lead/export/{names[0]}.zip").status_code == 404
-    assert http.get(f"/lead/export/{made[0]}.zip").status_code == 200
+    assert made == [f"{name}-2"]
+    assert http.get(f"/lead/export/{name}.zip").status_code == 404
+    assert http.get(f"/lead/export/{name}-2.zip").status_code == 200
 
 
 def test_what_was_settled_says_nothing_of_a_persons_side() -> None:

@@ -13,6 +13,7 @@ from assent.feedback import tokens
 from assent.feedback.attributes import attributes
 from assent.feedback.records import Role, Wait
 from assent.feedback.store import Store
+from browser_tools import PATIENCE, launch
 from web_tools import CHROMIUM, PASSWORD, client, groups, join, open_store, serving
 
 UNNAMED = """[...document.querySelectorAll('button, input:not([type=hidden]), textarea, select, a')]
@@ -88,13 +89,16 @@ def test_a_break_is_offered_after_the_time_in_view_and_the_screens_fit(store: St
     one = store.accept(store.invite(Role.lead, None), "one", PASSWORD)
     tokens.make(store, one, "a rather long name for a token", 30)
     with serving(store, tmp_path) as address, sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        browser = launch(play)
         page = browser.new_page(base_url=address)
-        page.clock.install()
+        page.set_default_timeout(PATIENCE)
+        page.clock.install(time=0)
+        page.clock.pause_at(1)  # else real seconds are added to those below
         page.goto("/sign-in")
         page.get_by_label("Name").fill("one")
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
+        page.wait_for_selector("header.top")
         page.goto("/work/settings")
         page.get_by_label("Remind me").fill("2")
         page.get_by_label("Most items a day").focus()
