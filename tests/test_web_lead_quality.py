@@ -12,8 +12,9 @@ from assent.core.errors import DataError
 from assent.core.records import Judgment, Rater
 from assent.feedback.records import Role
 from assent.feedback.store import Store
+from assent.stats.learning_curve import outlook
 from assent.web.accuracy import LENGTH, PEOPLE, accuracies
-from assent.web.curve import curve, points
+from assent.web.curve import points
 from assent.web.quality import compute
 from lead_states import judged, pair, state_of
 from web_tools import client, join, open_store
@@ -89,12 +90,12 @@ def test_rules_are_those_of_the_guideline_and_by_what_is_split() -> None:
 def test_a_learning_curve_through_points() -> None:
     measured = points(MEASURED)
     assert measured[2] == (2000, 0.66, 300) and len(measured) == 4
-    found = curve(measured)
+    found = outlook(measured)
     assert found.largest == 4000 and [r.target for r in found.reach] == pytest.approx([0.68, 0.70, 0.72, 0.74])
     for one in found.reach:
         assert 0 <= one.more.low <= one.more.high
     assert found.reach[-1].more.estimate == math.inf  # beyond ten times the largest nothing is said
-    assert curve([(n, 0.98, 300) for n in (1.0, 2.0, 4.0, 8.0)]).reach == ()
+    assert outlook([(n, 0.98, 300) for n in (1.0, 2.0, 4.0, 8.0)]).reach == ()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,18 @@ from contextlib import nullcontext
 
 import typer
 
-from assent.cli import endpoint, feedback, feedback_rank, feedback_retain, frontier, look, models, serve, work
+from assent.cli import (
+    endpoint,
+    feedback,
+    feedback_curve,
+    feedback_rank,
+    feedback_retain,
+    frontier,
+    look,
+    models,
+    serve,
+    work,
+)
 from assent.core.console import log
 from assent.core.errors import AssentError, Interrupted
 
@@ -20,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Teach a model what people prefer, then find out what it really learned.",
 )
-for module in (work, look, models, frontier, endpoint, feedback, feedback_rank, feedback_retain, serve):
+for module in (work, look, models, frontier, endpoint, feedback, feedback_curve, feedback_rank, feedback_retain, serve):
     module.register(app)
 
 

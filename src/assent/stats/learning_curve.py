@@ -108,6 +108,36 @@ def fit(
     return LearningCurve(tuple(map(float, n_M)), _least_squares(n_M, y_DM, error_M**-2))
 
 
+@dataclass(frozen=True)
+class Reach:
+    """A target accuracy, and how many judgments beyond the largest size measured it takes."""
+
+    target: float
+    more: Span
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a fitted curve says: accuracy at twice the largest size, and how far targets are."""
+
+    largest: float
+    doubled: Span
+    reach: tuple[Reach, ...]
+
+
+def outlook(measured: Sequence[tuple[float, float, int]]) -> Outlook:
+    """The curve through (judgments, accuracy, held-out pairs), asked at the next steps of 2 percent above the best.
+
+    Raises DataError as `fit` does.
+    """
+    sizes, accuracies, pairs = zip(*measured, strict=True)
+    fitted = fit(sizes, accuracies, binomial_errors(accuracies, pairs), seed=0)
+    begin = math.floor(max(accuracies) * 50 + 1e-9)
+    targets = [step / 50 for step in range(begin + 1, begin + 5) if step < 50]
+    reach = tuple(Reach(target, fitted.more(target)) for target in targets)
+    return Outlook(max(sizes), fitted.accuracy(2 * max(sizes)), reach)
+
+
 def _least_squares(n_M: Floats, y_DM: Floats, weight_M: Floats) -> Floats:
     """(ceiling, size, slope) of each draw [D, 3]: a bounded line for every slope of the grid, then the best."""
     best_D, found_D3 = np.full(len(y_DM), np.inf), np.zeros((len(y_DM), 3))

@@ -1,34 +1,16 @@
-"""How many more judgments? A learning curve through accuracies that reward models reached, typed in by the lead.
+"""Points of a learning curve as the lead types them in, or pastes them from `assent feedback curve`.
 
-The service trains nothing: the accuracies come from `assent train`, on four or more sizes of the same data.
+The service trains nothing: the accuracies come from reward models trained on four or more sizes of the same data.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from assent.core.errors import DataError
-from assent.stats.learning_curve import FURTHEST, POINTS, Span, binomial_errors, fit
+from assent.stats.learning_curve import POINTS
 
 MOST_POINTS = 20
-
-
-@dataclass(frozen=True)
-class Reach:
-    """A target accuracy, and how many judgments beyond the largest size measured it takes."""
-
-    target: float
-    more: Span
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What the fitted curve says: accuracy at twice the largest size, and how far targets are."""
-
-    largest: float
-    doubled: Span
-    reach: tuple[Reach, ...]
 
 
 def points(text: str) -> list[tuple[float, float, int]]:
@@ -56,13 +38,3 @@ def _number(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError
     return value
-
-
-def curve(measured: list[tuple[float, float, int]]) -> Curve:
-    """The curve through measured points, asked at the next whole steps of 2 percent above the best of them."""
-    sizes, accuracies, pairs = zip(*measured, strict=True)
-    fitted = fit(sizes, accuracies, binomial_errors(accuracies, pairs), seed=0)
-    begin = math.floor(max(accuracies) * 50 + 1e-9)
-    targets = [step / 50 for step in range(begin + 1, begin + 5) if step < 50]
-    reach = tuple(Reach(target, fitted.more(target)) for target in targets)
-    return Curve(max(sizes), fitted.accuracy(min(2.0, FURTHEST) * max(sizes)), reach)

@@ -19,10 +19,11 @@ from assent.feedback.reads import standing
 from assent.feedback.state import State
 from assent.stats.agreement import Vote, raw_agreement
 from assent.stats.bootstrap import Interval
+from assent.stats.learning_curve import outlook
 from assent.stats.monitors import choices_needed
 from assent.web.accuracy import LENGTH, PEOPLE, Accuracy, accuracies
 from assent.web.auth import Reviewer
-from assent.web.curve import curve, points
+from assent.web.curve import points
 from assent.web.language import said
 from assent.web.page import render
 from assent.web.summaries import Agreement, Hard, agreement, cast_votes, hardest, prompts_of
@@ -152,7 +153,7 @@ def quality(request: Request, person: Reviewer, measured: str = "") -> Response:
     fitted, problem = None, ""
     if measured.strip():
         try:
-            fitted = curve(points(measured[:2000]))
+            fitted = outlook(points(measured[:2000]))
         except DataError as error:
             problem = said(error.what) + (f": {said(error.fix)}" if error.fix else "")
     figures = request.app.state.figures.of(compute)
