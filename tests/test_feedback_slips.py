@@ -10,11 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from assent.core.records import Judgment, Rater
 from assent.feedback import adjudication, choice, database, forget, gold, mine, queue, tokens
 from assent.feedback.acts import SETTLED
-from assent.feedback.errors import BadVerdict, NotAllowed
+from assent.feedback.errors import BadVerdict, NotAllowed, Unavailable
 from assent.feedback.export_datasheet import describe
 from assent.feedback.export_filters import strata
 from assent.feedback.records import Assignment, Queue, Role, Verdict, Wait
@@ -210,3 +211,16 @@ def test_two_tabs_that_take_one_item_up_again_take_one_place(
     assert given(store, ada).id == item.id
     progress = store.progress()
     assert (progress.leased, progress.judged) == (2, 0)
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_connection_that_was_cut_is_said_and_the_next_one_works(store: Store) -> None:
+    cut = "SELECT pg_terminate_backend(pg_backend_pid())"
+    with pytest.raises(Unavailable, match="terminating connection"):
+        store.read(lambda db: db.exec_driver_sql(cut))
+    assert store.progress().items == 0
+
+
+def test_what_is_a_fault_of_ours_is_not_put_down_to_the_database(store: Store) -> None:
+    with pytest.raises(DBAPIError):
+        store.read(lambda db: db.exec_driver_sql("SELECT nothing FROM nowhere"))

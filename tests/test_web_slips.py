@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, tzinfo
 from pathlib import Path
 from threading import Semaphore
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from asked_models import Models, by_model, endpoint
 from assent.core.records import Answer, Group, Judgment, Prompt
@@ -129,3 +131,38 @@ def test_what_was_settled_says_nothing_of_a_persons_side() -> None:
     settled = act.model_copy(update={"reasons": (SETTLED,)})
     assert left_share([act] * 20).text == "100 %"
     assert left_share([settled] * 20).text == "–"
+
+
+def test_a_full_disk_is_said_and_the_same_answer_is_kept_once_there_is_room(
+    store: Store, http: TestClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = {"x-csrf-token": join(store, http, Role.lead, "Ada")}
+    store.add_groups(groups(1), "compare")
+    item = http.post("/api/next", json={}, headers=token).json()["item"]
+    verdict = {"outcome": "ranked", "tiers": [[0], [1]], "strength": 2, "ideal": "better " * 5000}
+    body = {"key": "k", "assignment": item["id"], "verdict": verdict}
+
+    def full(connection: Any, *_: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite takes that for: no page more than there are
+
+    event.listen(store._engine, "checkout", full)
+    refused = http.post("/api/submit", json=body, headers=token)
+    event.remove(store._engine, "checkout", full)
+    assert refused.status_code == 503 and "cannot be written" in refused.json()["message"]
+    assert "database or disk is full" in capsys.readouterr().err
+    with closing(store._engine.raw_connection()) as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")  # type: ignore[attr-defined]
+    assert http.post("/api/submit", json=body, headers=token).json() == {"state": "kept"}
+    assert [act.ideal for act in store.judgments()] == ["better " * 5000]
+
+
+def test_a_page_says_that_the_database_is_gone(store: Store, http: TestClient, tmp_path: Path) -> None:
+    join(store, http, Role.lead, "Ada")
+
+    store._engine.dispose()
+    (file,) = tmp_path.glob("*.db")
+    file.rename(tmp_path / "elsewhere")
+    file.mkdir()  # so that no new file is made in its place
+    page = http.get("/lead")
+    assert page.status_code == 503 and "what was saved is safe" in page.text
+    assert "unable to open" not in page.text and "script-src" in page.headers["content-security-policy"]

@@ -20,11 +20,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError
 
 from assent.core.hashing import hash_int
-from assent.feedback.errors import FeedbackError
+from assent.feedback.errors import FeedbackError, Unavailable
 
 BUSY_SECONDS = 30.0
 WAL_SECONDS = 0.01
@@ -34,6 +34,15 @@ THREADS = 40
 """Requests that a server works on at once: Starlette's number."""
 DEADLOCKS = ("40P01", "40001")
 """PostgreSQL's codes of a transaction that was given up for another one."""
+AWAY = ("08", "53", "57", "58")
+"""PostgreSQL's classes of errors that lie with the server: no connection, no room, shut down, its disk."""
+AWAY_SQLITE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY,
+)
 _one_migration = threading.Lock()  # Alembic keeps the migration it runs in module-level names
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -189,7 +198,20 @@ def open_engine(url: str, create: bool, to: str = "head") -> Engine:
     except BaseException:
         engine.dispose()
         raise
+    event.listen(engine, "handle_error", _tell)
     return engine
+
+
+def _tell(context: ExceptionContext) -> Unavailable | None:
+    """Say `Unavailable` where the database itself is to blame; all else stays what it is."""
+    error = context.original_exception
+    if isinstance(error, sqlite3.Error):
+        away = getattr(error, "sqlite_errorcode", 0) & 0xFF in AWAY_SQLITE
+    else:
+        state = getattr(error, "sqlstate", None)
+        # A connection that was never made has no state.
+        away = context.is_disconnect or (state[:2] in AWAY if state else type(error).__name__ == "OperationalError")
+    return Unavailable(str(error).splitlines()[0]) if away else None
 
 
 def _prepare(engine: Engine, where: str, create: bool, to: str) -> None:

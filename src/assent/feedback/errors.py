@@ -6,7 +6,8 @@ FeedbackError          anything below
 |- NotFound            no such assignment, group, guideline (or it is somebody else's: no difference is shown)
 |- LeaseExpired        the lease ended and another rater has the place now; the answer cannot be kept
 |- AlreadyAnswered     the assignment was answered under another client key (another tab); `judgment` is that one
-`- BadVerdict          a verdict that does not fit its group
+|- BadVerdict          a verdict that does not fit its group
+`- Unavailable         the database is gone, locked, or its disk is full; the same may work later
 """
 
 from __future__ import annotations
@@ -49,3 +50,14 @@ class AlreadyAnswered(FeedbackError):
 
 class BadVerdict(FeedbackError):
     """The verdict does not fit its group."""
+
+
+class Unavailable(FeedbackError):
+    """The database does not answer or cannot be written. `why`: what its driver said."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "the database does not answer or cannot be written; what was saved is safe, try again in a moment",
+            where=why,
+            fix="check that it runs, and that its disk has room",
+        )

@@ -12,8 +12,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from assent.core.console import log
 from assent.core.errors import AssentError
-from assent.feedback.errors import AlreadyAnswered, BadVerdict, LeaseExpired, NotAllowed, NotFound, Throttled
+from assent.feedback.errors import (
+    AlreadyAnswered,
+    BadVerdict,
+    LeaseExpired,
+    NotAllowed,
+    NotFound,
+    Throttled,
+    Unavailable,
+)
 from assent.feedback.store import Store
 from assent.web import (
     access,
@@ -48,7 +57,10 @@ from assent.web.sampling import Sampling
 from assent.web.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
-STATUS = ((Throttled, 429), (NotAllowed, 403), (NotFound, 404), (LeaseExpired, 409), (AlreadyAnswered, 409))
+STATUS = (
+    *((Throttled, 429), (NotAllowed, 403), (NotFound, 404), (LeaseExpired, 409), (AlreadyAnswered, 409)),
+    (Unavailable, 503),
+)
 SIGN_IN, MISFIT = noted("sign in first"), noted("this judgment does not fit its item")
 NOWHERE, MALFORMED = noted("There is no such page."), noted("The server does not understand this request.")
 STATE: dict[type[Exception], str] = {LeaseExpired: "expired", AlreadyAnswered: "answered", NotFound: "expired"}
@@ -114,6 +126,8 @@ def _sign_in(request: Request, error: Exception) -> Response:
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, AssentError)
     status = next((code for kind, code in STATUS if isinstance(error, kind)), 400)
+    if status == 503:  # for whoever runs the server; rating screens keep what they hold and try again
+        log.print(str(error), markup=False)
     # What the store says of a verdict names answers by id; who is blind must not see ids.
     blind = isinstance(error, BadVerdict) and request.url.path.startswith("/api/")
     what = MISFIT if blind else error.what
