@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import toy_data
 import toy_run
@@ -27,19 +26,13 @@ def nothing(completions, **_):
 
 
 def recipe(folder: Path, *rewards: str, **settings: Any) -> Path:
-    """Online DPO from the toy run's SFT model on its reward model, or on the named functions; then the table."""
-    steps = {k: v for k, v in toy_run.RECIPE["steps"].items() if k in ("pretrain", "sft", "collect", "reward")}
-    reads = {"policy": "sft"} if rewards else {"policy": "sft", "reward": "reward"}
-    listed = [{"function": f"{__name__}:{name}"} for name in rewards]
-    steps["online_dpo"] = {"from": reads, "rewards": listed, **ONLINE, **settings}
-    steps["audit"] = {**toy_run.RECIPE["steps"]["audit"], "from": {"sft": "sft", "online_dpo": "online_dpo"}}
-    path = folder / "r.yaml"
-    path.write_text(yaml.safe_dump({**toy_run.RECIPE, "steps": steps}, sort_keys=False))
-    return path
+    """Online DPO on the toy run's reward model, or on the named functions of this file."""
+    named = [f"{__name__}:{name}" for name in rewards]
+    return toy_run.write_online(folder, "online_dpo", {**ONLINE, **settings}, named)
 
 
 def start(folder: Path) -> Path:
-    return toy_run.copy(folder / "run", "pretrain", "sft", "collect", "reward")
+    return toy_run.copy(folder / "run", *toy_run.REWARDED)
 
 
 def test_it_runs_beside_the_others(tmp_path: Path) -> None:

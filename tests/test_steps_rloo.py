@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import toy_data
 import toy_run
@@ -30,18 +29,13 @@ def always(completions, **_):
 
 
 def recipe(folder: Path, *rewards: str, **settings: Any) -> Path:
-    """RLOO from the toy run's SFT model on its reward model, or on the named functions."""
-    steps = {k: v for k, v in toy_run.RECIPE["steps"].items() if k in ("pretrain", "sft", "collect", "reward")}
-    reads = {"policy": "sft"} if rewards else {"policy": "sft", "reward": "reward"}
-    listed = [{"function": f"{__name__}:{name}"} for name in rewards]
-    steps["rloo"] = {"from": reads, "rewards": listed, **RLOO, **settings}
-    path = folder / "r.yaml"
-    path.write_text(yaml.safe_dump({**toy_run.RECIPE, "steps": steps}, sort_keys=False))
-    return path
+    """RLOO on the toy run's reward model, or on the named functions of this file."""
+    named = [f"{__name__}:{name}" for name in rewards]
+    return toy_run.write_online(folder, "rloo", {**RLOO, **settings}, named, audit=False)
 
 
 def start(folder: Path) -> Path:
-    return toy_run.copy(folder / "run", "pretrain", "sft", "collect", "reward")
+    return toy_run.copy(folder / "run", *toy_run.REWARDED)
 
 
 def test_it_runs_and_charges_kl(tmp_path: Path) -> None:

@@ -204,12 +204,8 @@ def test_three_answers_without_a_connection(rater: tuple[Page, list[str]], store
     assert len(store.judgments()) == 4
 
 
-def test_an_answer_whose_receipt_was_lost_is_kept_once(
-    rater: tuple[Page, list[str]], store: Store, address: str
-) -> None:
-    page, _ = rater
-    store.add_groups(groups(3), "compare")
-    start_rating(page, address)
+def lose_receipts(page: Page) -> list[int]:
+    """The server gets the next submit and its answer is lost; later ones do not get through. The status it answered."""
     lost: list[int] = []
 
     def lose(route: Any) -> None:
@@ -218,6 +214,16 @@ def test_an_answer_whose_receipt_was_lost_is_kept_once(
         route.abort()
 
     page.route("**/api/submit", lose)
+    return lost
+
+
+def test_an_answer_whose_receipt_was_lost_is_kept_once(
+    rater: tuple[Page, list[str]], store: Store, address: str
+) -> None:
+    page, _ = rater
+    store.add_groups(groups(3), "compare")
+    start_rating(page, address)
+    lost = lose_receipts(page)
     with page.expect_event("requestfailed", lambda request: "/api/submit" in request.url):
         press(page, "1 Enter")
     page.reload()  # what is kept survives the page
@@ -233,14 +239,7 @@ def test_an_answer_whose_receipt_was_lost_can_still_be_corrected(
     page, _ = rater
     store.add_groups(groups(3), "compare")
     start_rating(page, address)
-    lost: list[int] = []
-
-    def lose(route: Any) -> None:
-        if not lost:
-            lost.append(route.fetch().status)
-        route.abort()
-
-    page.route("**/api/submit", lose)
+    lost = lose_receipts(page)
     before = shown(page)
     press(page, "1 Enter")
     wait_kept(page, 1)

@@ -9,6 +9,7 @@ import atexit
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,24 @@ def copy(to: Path, *steps: str) -> Path:
     for step in steps or tuple(RECIPE["steps"]):
         shutil.copytree(finished() / step, to / step)
     return to
+
+
+REWARDED = ("pretrain", "sft", "collect", "reward")
+"""Steps before the policy is trained."""
+
+
+def write_online(
+    folder: Path, method: str, settings: Mapping[str, Any], rewards: Sequence[str] = (), audit: bool = True
+) -> Path:
+    """A recipe that trains the toy run's SFT model by `method`, and the table.
+
+    Its reward is the toy run's reward model, or the functions named like `module:name`.
+    """
+    steps = {name: RECIPE["steps"][name] for name in REWARDED}
+    reads = {"policy": "sft"} if rewards else {"policy": "sft", "reward": "reward"}
+    steps[method] = {"from": reads, "rewards": [{"function": name} for name in rewards], **settings}
+    if audit:
+        steps["audit"] = {**RECIPE["steps"]["audit"], "from": {"sft": "sft", method: method}}
+    path = folder / "r.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, "steps": steps}, sort_keys=False))
+    return path
